@@ -1,0 +1,28 @@
+# Sealpost: `make demo` shows the main job, `make test` runs every test. Both set themselves up.
+
+CARGO ?= cargo
+DEMO_DIR ?= target/demo
+
+.PHONY: help demo test check build prerequisites clean-demo
+
+help: ## Show the targets.
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 24
+
+prerequisites: ## Install what building and testing need (apt, when root), or print the command.
+	@bash .ci/prerequisites
+
+build: prerequisites ## Build every binary.
+	$(CARGO) build --workspace --bins --locked
+
+demo: build ## Send a message from a REST call to a consumer and its reply back to a webhook, hop by hop.
+	rm -rf $(DEMO_DIR)
+	target/debug/sealpost demo --dir $(DEMO_DIR)
+
+test: build ## Run every test.
+	bash .ci/test
+
+check: prerequisites ## What runs before the tests: formatting, lints, walls, licences, protos.
+	bash .ci/check
+
+clean-demo: ## Remove what the demo left.
+	rm -rf $(DEMO_DIR)
