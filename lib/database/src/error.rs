@@ -150,7 +150,8 @@ fn is_contention(error: &sqlx::Error) -> bool {
     )
 }
 
-fn sqlite_code(error: &sqlx::Error) -> Option<i32> {
+/// SQLite's primary result code, if that is what failed.
+pub(crate) fn sqlite_code(error: &sqlx::Error) -> Option<i32> {
     let code: i32 = error.as_database_error()?.code()?.parse().ok()?;
     Some(code & 0xff)
 }

@@ -18,12 +18,15 @@ use sqlx::{
     sqlite::{SqliteAutoVacuum, SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous},
 };
 
-use crate::{Connection, DatabaseError, Dialect};
+use crate::{Connection, DatabaseError, Dialect, error};
 
 /// How long a statement waits for another process's lock; our own writers queue before the pool.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 /// The log is cut back to this after a checkpoint that could restart it, in bytes.
 const LOG_LIMIT: &str = "67108864";
+
+/// SQLite's generic result code.
+const SQLITE_ERROR: i32 = 1;
 
 /// Pragmas that must read back as wanted on the writer, or the database is not opened.
 const SETTINGS: &[(&str, i64)] = &[
@@ -133,19 +136,14 @@ async fn connect(
 
 /// Ends whatever is open on a returned connection; `false` closes the connection instead.
 ///
-/// Asked of SQLite itself, since sqlx's own count knows nothing of a `BEGIN` sent as a statement, nor
-/// of one whose future was dropped halfway.
+/// Asked of SQLite itself, since sqlx's own count knows nothing of a `BEGIN` sent as a statement.
 async fn leave_clean(connection: &mut Connection) -> Result<bool, sqlx::Error> {
     match raw_sql("ROLLBACK").execute(&mut *connection).await {
         Ok(_) => {
             tracing::warn!("a connection came back with a transaction open; it was rolled back");
         }
-        // The usual case, SQLITE_ERROR: "cannot rollback - no transaction is active".
-        Err(error)
-            if error
-                .as_database_error()
-                .and_then(|e| e.code())
-                .is_some_and(|code| code == "1") => {}
+        // The usual case: "cannot rollback - no transaction is active".
+        Err(error) if error::sqlite_code(&error) == Some(SQLITE_ERROR) => {}
         Err(error) => return Err(error),
     }
     Ok(!connection.is_in_transaction())
@@ -198,5 +196,96 @@ pub(crate) async fn quick_check(connection: &mut Connection) -> Result<(), Datab
         Ok(())
     } else {
         Err(DatabaseError::Damaged)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    async fn pool(folder: &tempfile::TempDir) -> Pool<Dialect> {
+        let file = folder.path().join("rows.db");
+        prepare_file(file.clone()).await.unwrap();
+        let pool = writer_pool(&file, Duration::from_secs(5)).await.unwrap();
+        raw_sql("CREATE TABLE rows (a INTEGER) STRICT")
+            .execute(&pool)
+            .await
+            .unwrap();
+        pool
+    }
+
+    async fn rows(pool: &Pool<Dialect>) -> i64 {
+        query_scalar("SELECT count(*) FROM rows")
+            .fetch_one(pool)
+            .await
+            .unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_transaction_that_sqlx_does_not_know_of_is_rolled_back_on_release() {
+        let folder = tempfile::tempdir().unwrap();
+        let pool = pool(&folder).await;
+        let mut connection = pool.acquire().await.unwrap();
+        raw_sql("BEGIN; INSERT INTO rows VALUES (1)")
+            .execute(&mut *connection)
+            .await
+            .unwrap();
+        drop(connection);
+
+        let next = pool.begin_with("BEGIN IMMEDIATE").await.unwrap();
+        next.commit().await.unwrap();
+        assert_eq!(rows(&pool).await, 0);
+    }
+
+    #[tokio::test]
+    async fn a_connection_on_which_sqlx_counts_a_transaction_is_closed_on_release() {
+        let folder = tempfile::tempdir().unwrap();
+        let pool = pool(&folder).await;
+        let mut connection = pool.acquire().await.unwrap();
+        raw_sql("CREATE TEMP TABLE mark (a INTEGER)")
+            .execute(&mut *connection)
+            .await
+            .unwrap();
+        // A transaction whose end is never told, as after a crash between two awaits.
+        #[allow(clippy::mem_forget)]
+        std::mem::forget(connection.begin().await.unwrap());
+        drop(connection);
+
+        let marks: i64 = query_scalar("SELECT count(*) FROM sqlite_temp_schema")
+            .fetch_one(&pool)
+            .await
+            .unwrap();
+        assert_eq!(marks, 0, "the connection was lent again");
+        pool.begin_with("BEGIN IMMEDIATE")
+            .await
+            .unwrap()
+            .commit()
+            .await
+            .unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_setting_that_does_not_take_hold_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let pool = pool(&folder).await;
+        let mut connection = pool.acquire().await.unwrap();
+        verify_settings(&mut connection).await.unwrap();
+        raw_sql("PRAGMA synchronous = NORMAL")
+            .execute(&mut *connection)
+            .await
+            .unwrap();
+        let error = verify_settings(&mut connection).await.unwrap_err();
+        assert!(
+            matches!(
+                error,
+                DatabaseError::Setting {
+                    name: "synchronous",
+                    ..
+                }
+            ),
+            "{error:?}"
+        );
     }
 }

@@ -1,0 +1,68 @@
+//! What a reader sees, and what it may not do.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use sealpost_database::{DatabaseError, sqlx::query};
+use tokio::sync::Notify;
+
+use crate::{Fixture, ids, insert, left_ids, pair_insert};
+
+#[tokio::test]
+async fn a_reader_sees_one_snapshot_of_what_was_committed() {
+    let fixture = Fixture::new().await;
+    insert(&fixture.database, 1).await.unwrap();
+    let (writing, written) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+
+    let (database, begun, go_on) = (fixture.database.clone(), writing.clone(), written.clone());
+    let writer = tokio::spawn(async move {
+        let work = database.run_tx("pair_insert", move |tx| {
+            let (begun, go_on) = (begun.clone(), go_on.clone());
+            Box::pin(async move {
+                pair_insert(tx, 2).await?;
+                begun.notify_one();
+                go_on.notified().await;
+                Ok::<(), DatabaseError>(())
+            })
+        });
+        work.await
+    });
+    writing.notified().await;
+    assert_eq!(
+        ids(&fixture.database).await.0,
+        BTreeSet::from([1]),
+        "uncommitted work was read"
+    );
+
+    // A reader that began before the commit keeps what it first saw.
+    let database = fixture.database.clone();
+    let (before, after) = fixture
+        .database
+        .read("pair_list_twice", move |reader| {
+            Box::pin(async move {
+                let before = left_ids(reader).await?;
+                written.notify_one();
+                writer.await.unwrap()?;
+                insert(&database, 3).await?;
+                Ok::<_, DatabaseError>((before, left_ids(reader).await?))
+            })
+        })
+        .await
+        .unwrap();
+    assert_eq!(before, after);
+    assert_eq!(ids(&fixture.database).await.0, BTreeSet::from([1, 2, 3]));
+}
+
+#[tokio::test]
+async fn a_reader_cannot_write() {
+    let fixture = Fixture::new().await;
+    let refused = fixture.database.read("left_insert", |reader| {
+        Box::pin(async move {
+            query("INSERT INTO lefts VALUES (1, x'00')")
+                .execute(&mut **reader)
+                .await?;
+            Ok::<(), DatabaseError>(())
+        })
+    });
+    assert!(matches!(refused.await, Err(DatabaseError::Statement(_))));
+    assert!(ids(&fixture.database).await.0.is_empty());
+}
