@@ -41,3 +41,47 @@ fn quiet_panics() {
         );
     }));
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::{env, fs, os::unix::fs::PermissionsExt, process::Command};
+
+    use rustix::process::{dumpable_behavior, getrlimit};
+
+    use super::*;
+
+    const CHILD: &str = "SEALPOST_TEST_HARDENED_CHILD";
+
+    /// The test runs itself once more, since hardening is for a whole process.
+    #[test]
+    fn a_hardened_process_leaves_no_core_and_panics_without_its_payload() {
+        if let Some(folder) = env::var_os(CHILD) {
+            harden().unwrap();
+            assert_eq!(getrlimit(Resource::Core).current, Some(0));
+            assert_eq!(dumpable_behavior().unwrap(), DumpableBehavior::NotDumpable);
+            fs::write(std::path::Path::new(&folder).join("file"), "").unwrap();
+            panic!("the secret is {}", "hunter2");
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let output = Command::new(env::current_exe().unwrap())
+            .args(["--nocapture", "--exact"])
+            .arg("process::tests::a_hardened_process_leaves_no_core_and_panics_without_its_payload")
+            .env(CHILD, folder.path())
+            .output()
+            .unwrap();
+        let said = [output.stdout, output.stderr].concat();
+        let said = String::from_utf8(said).unwrap();
+        assert!(
+            said.contains("panic at lib") || said.contains("panic at src"),
+            "{said}"
+        );
+        assert!(!said.contains("hunter2"), "{said}");
+        let mode = fs::metadata(folder.path().join("file"))
+            .unwrap()
+            .permissions()
+            .mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
+}

@@ -2,14 +2,20 @@
 
 #![allow(clippy::unwrap_used)]
 
-use std::{fs, path::Path, time::Duration};
+use std::{fs, io, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use rcgen::{
     BasicConstraints, Certificate, CertificateParams, CertificateRevocationListParams, DnType,
     ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose,
     RevokedCertParams, SanType, SerialNumber,
 };
+use rustls::{
+    ClientConfig, RootCertStore,
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+};
 use tempfile::TempDir;
+use tokio::{io::AsyncReadExt, net::TcpStream};
+use tokio_rustls::TlsConnector;
 
 use crate::config::TlsConfig;
 
@@ -119,5 +125,33 @@ impl Authority {
 
     pub(crate) fn write_certificate(&self, path: &Path) {
         fs::write(path, self.certificate.pem()).unwrap();
+    }
+
+    /// Shakes hands as `caller` without looking at who answers, and reads what the server says first.
+    pub(crate) async fn first_bytes(
+        &self,
+        address: SocketAddr,
+        caller: &TlsConfig,
+    ) -> io::Result<usize> {
+        let mut roots = RootCertStore::empty();
+        roots.add(self.certificate.der().clone()).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let chain = CertificateDer::from_pem_file(&caller.certificate).unwrap();
+        let mut config = ClientConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[&rustls::version::TLS13])
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_client_auth_cert(
+                vec![chain],
+                PrivateKeyDer::from_pem_file(&caller.private_key).unwrap(),
+            )
+            .unwrap();
+        config.alpn_protocols = vec![b"h2".to_vec()];
+        let tcp = TcpStream::connect(address).await?;
+        let name = "localhost".try_into().unwrap();
+        let mut tls = TlsConnector::from(Arc::new(config))
+            .connect(name, tcp)
+            .await?;
+        tls.read(&mut [0; 64]).await
     }
 }

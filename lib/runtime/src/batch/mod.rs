@@ -11,3 +11,6 @@ mod serve;
 
 pub use lane::{BatchLane, Hop, LaneError, LaneSettings, Reply};
 pub use serve::{BatchAnswers, serve_batches};
+
+#[cfg(test)]
+mod tests;

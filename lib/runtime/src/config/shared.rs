@@ -287,4 +287,17 @@ mod tests {
             assert!(text.parse::<HostPort>().is_err(), "{text}");
         }
     }
+
+    #[test]
+    fn a_server_needs_its_address_and_certificates_and_refuses_what_it_does_not_know() {
+        const GOOD: &str =
+            "listen = '127.0.0.1:1'\n[tls]\ncertificate = 'c'\nprivate_key = 'k'\nca = 'a'\n";
+        let server: ServerConfig = toml::from_str(GOOD).unwrap();
+        assert_eq!(server.max_connection_age(), Duration::from_secs(3600));
+        assert_eq!(server.tls.crl, None);
+        assert!(toml::from_str::<ServerConfig>(&format!("{GOOD}crll = 'c'\n")).is_err());
+        assert!(toml::from_str::<ServerConfig>(&format!("drain = 1\n{GOOD}")).is_err());
+        // A public face has no authority to name.
+        assert!(toml::from_str::<PublicServerConfig>(GOOD).is_err());
+    }
 }

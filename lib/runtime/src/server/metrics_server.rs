@@ -145,3 +145,47 @@ fn answer(handle: &PrometheusHandle, request: &Request<Incoming>) -> Response<Fu
         .insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     response
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::TcpStream,
+    };
+
+    use super::*;
+
+    async fn fetch(address: SocketAddr, path: &str) -> String {
+        let mut tcp = TcpStream::connect(address).await.unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+        tcp.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        tcp.read_to_string(&mut answer).await.unwrap();
+        answer
+    }
+
+    #[tokio::test]
+    async fn metrics_and_a_sign_of_life_are_served_and_nothing_else() {
+        let config = MetricsConfig {
+            listen: "127.0.0.1:0".parse().unwrap(),
+            allow_remote: false,
+        };
+        let server = MetricsServer::bind(&config).await.unwrap();
+        let address = server.local_addr();
+        let stop = CancellationToken::new();
+        let served = tokio::spawn(server.serve(stop.clone()));
+        metrics::counter!("sealpost_test_total").increment(3);
+
+        assert!(
+            fetch(address, "/metrics")
+                .await
+                .contains("sealpost_test_total 3")
+        );
+        assert!(fetch(address, "/healthz").await.starts_with("HTTP/1.1 200"));
+        assert!(fetch(address, "/").await.starts_with("HTTP/1.1 404"));
+        stop.cancel();
+        served.await.unwrap();
+    }
+}

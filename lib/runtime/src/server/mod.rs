@@ -194,3 +194,6 @@ pub enum ServerError {
     #[error("transport: {0}")]
     Transport(#[source] tonic::transport::Error),
 }
+
+#[cfg(test)]
+mod tests;

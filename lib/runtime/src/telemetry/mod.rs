@@ -181,9 +181,14 @@ mod tests {
     fn a_field_that_is_not_allowed_never_reaches_the_output() {
         for format in [LogFormat::Human, LogFormat::Json] {
             let text = logged(format, || {
-                tracing::info!(phone = "+4915112345678", token = "t0ken", count = 3, "sent");
+                tracing::info!(
+                    phone = "+4915112345678",
+                    token = "t0ken",
+                    count = 918_273,
+                    "sent"
+                );
             });
-            assert!(text.contains("sent") && text.contains('3'), "{text}");
+            assert!(text.contains("sent") && text.contains("918273"), "{text}");
             assert!(
                 !text.contains("4915112345678") && !text.contains("t0ken"),
                 "{text}"
@@ -207,12 +212,12 @@ mod tests {
     #[test]
     fn foreign_warnings_lose_their_text_and_foreign_chatter_is_dropped() {
         let text = logged(LogFormat::Human, || {
-            tracing::warn!(target: "h2::codec", count = 7, "secret text");
+            tracing::warn!(target: "h2::codec", count = 918_273, "secret text");
             tracing::info!(target: "h2::codec", "chatter");
         });
         assert!(text.contains("h2::codec"), "{text}");
         assert!(
-            !text.contains("secret") && !text.contains("chatter") && !text.contains('7'),
+            !text.contains("secret") && !text.contains("chatter") && !text.contains("918"),
             "{text}"
         );
     }

@@ -6,8 +6,8 @@
 use std::sync::Arc;
 
 use rustls::{
-    CertificateError, DigitallySignedStruct, DistinguishedName, Error, OtherError,
-    PeerIncompatible, RootCertStore, SignatureScheme,
+    CertificateError, DigitallySignedStruct, DistinguishedName, Error, OtherError, RootCertStore,
+    SignatureScheme,
     client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
     crypto::{WebPkiSupportedAlgorithms, verify_tls13_signature},
     pki_types::{CertificateDer, ServerName, UnixTime},
@@ -70,7 +70,7 @@ impl ClientCertVerifier for PeerClientVerifier {
         _certificate: &CertificateDer<'_>,
         _signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        Err(PeerIncompatible::Tls13RequiredForQuic.into())
+        Err(tls12_is_not_spoken())
     }
 
     fn verify_tls13_signature(
@@ -154,7 +154,7 @@ impl ServerCertVerifier for PeerServerVerifier {
         _certificate: &CertificateDer<'_>,
         _signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        Err(PeerIncompatible::Tls13RequiredForQuic.into())
+        Err(tls12_is_not_spoken())
     }
 
     fn verify_tls13_signature(
@@ -181,6 +181,11 @@ fn identity_in(
         return Err(WrongPeer::Domain.into());
     }
     Ok(peer)
+}
+
+/// Both sides offer TLS 1.3 alone, so rustls never asks for this.
+fn tls12_is_not_spoken() -> Error {
+    Error::General("TLS 1.2 is not spoken".to_owned())
 }
 
 /// The alert that a peer gets should tell an operator what to renew.
