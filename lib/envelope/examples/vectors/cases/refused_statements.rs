@@ -130,8 +130,11 @@ pub(crate) fn rotations(good: &RotationCase) -> Vec<RefusedRotation> {
             error: error.reason().to_owned(),
         });
     };
-    let mut identity = [0; 32];
-    identity[0] = 1;
+    let point = |first: u8, rest: u8, last: u8| {
+        let mut y = [rest; 32];
+        (y[0], y[31]) = (first, last);
+        y
+    };
     let signed_by_new = resign_statement(&wire, &signing("next vault signing"));
     add(
         "one byte more",
@@ -151,12 +154,13 @@ pub(crate) fn rotations(good: &RotationCase) -> Vec<RefusedRotation> {
         signed_by_new,
         E::BadSignature,
     );
-    add(
-        "new key of low order",
-        NUMBER,
-        edited(new_key, &identity),
-        E::InvalidKey,
-    );
+    for (name, y) in [
+        ("new key of low order", point(1, 0, 0)),
+        ("new key off the curve", point(2, 0, 0)),
+        ("new key not canonical", point(0xed + 3, 0xff, 0x7f)),
+    ] {
+        add(name, NUMBER, edited(new_key, &y), E::InvalidKey);
+    }
     add("another number", OTHER_NUMBER, wire.clone(), E::WrongNumber);
     add(
         "another old key",
