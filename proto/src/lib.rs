@@ -3,7 +3,7 @@
 //! It owns the generated messages, clients and servers, and the descriptors behind gRPC reflection. It holds no logic: what a
 //! field means stands beside it in the `.proto` file.
 
-#![allow(missing_docs, unused_qualifications, unreachable_pub, clippy::all, clippy::implicit_clone)]
+#![allow(missing_docs, unused_qualifications, clippy::all, clippy::implicit_clone)]
 
 /// Serialised `FileDescriptorSet` of every contract, for reflection and for the checks that walk every RPC.
 pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/sealpost.bin"));

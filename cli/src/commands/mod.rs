@@ -1,0 +1,5 @@
+//! One file a command.
+
+pub mod control;
+pub mod pki;
+pub mod up;

@@ -1,0 +1,103 @@
+//! `sealpost up`: a whole suite on this machine.
+
+use std::path::PathBuf;
+
+use anyhow::ensure;
+use clap::Args;
+use sealpost_runtime::shutdown;
+use serde_json::json;
+
+use crate::output::Output;
+use crate::suite::configs::Choices;
+use crate::suite::layout::Layout;
+use crate::suite::run_file::RunFile;
+use crate::suite::supervisor::Supervisor;
+use crate::suite::up::{self, Size};
+
+/// Make and run a whole suite on this machine, for development, until Ctrl-C
+#[derive(Args)]
+pub struct Up {
+    /// Folder of the suite: certificates, configuration, databases, logs and run.json
+    #[arg(long, default_value = "sealpost-dev")]
+    dir: PathBuf,
+    /// Where the connector posts webhooks
+    #[arg(long)]
+    webhook: Option<String>,
+    /// Numbers of the first business
+    #[arg(long, default_value_t = 1)]
+    numbers: usize,
+    /// Registered consumers
+    #[arg(long, default_value_t = 2)]
+    consumers: usize,
+    /// Messages a second that each number may send; none by default
+    #[arg(long, default_value_t = 0)]
+    rate_limit: u32,
+    /// Let every clock follow DIR/clock, the seconds to add (see `sealpost admin clock`)
+    #[arg(long)]
+    clock_file: bool,
+    /// Start services again that end by themselves
+    #[arg(long)]
+    supervise: bool,
+}
+
+impl Up {
+    /// Runs until Ctrl-C or SIGTERM.
+    pub async fn run(self, output: Output) -> anyhow::Result<()> {
+        ensure!(
+            (1..=10_000).contains(&self.numbers),
+            "--numbers is 1 to 10,000"
+        );
+        ensure!(self.consumers <= 10_000, "--consumers is at most 10,000");
+        let layout = Layout::new(&self.dir)?;
+        let choices = Choices {
+            rate_limit: self.rate_limit,
+            webhook: self.webhook.clone(),
+            clock_file: self.clock_file,
+        };
+        let size = Size {
+            numbers: self.numbers,
+            consumers: self.consumers,
+        };
+        let stop = shutdown::on_signals()?;
+        let mut supervisor = Supervisor::new(&layout, output);
+
+        let started = tokio::select! {
+            started = up::up(&layout, &size, &choices, &mut supervisor, output) => Some(started),
+            () = stop.cancelled() => None,
+        };
+        let ran = match started {
+            Some(Ok(run)) => {
+                announce(output, &layout, &run)?;
+                supervisor.watch(self.supervise, stop.cancelled()).await
+            }
+            Some(Err(error)) => Err(error),
+            None => Ok(()),
+        };
+        output.note("stopping");
+        supervisor.stop_all()?;
+        ran
+    }
+}
+
+fn announce(output: Output, layout: &Layout, run: &RunFile) -> anyhow::Result<()> {
+    let dir = layout.root().display();
+    let number = &run.numbers[0];
+    let consumer = run
+        .consumers
+        .first()
+        .map_or("CONSUMER", |consumer| consumer.phone_number.as_str());
+    let words = format!(
+        "\nThe suite runs. Everything needed to use it is in {dir}/run.json.\n\n\
+         Send a message as the business:\n  \
+         curl -H 'Authorization: Bearer {token}' -H 'Content-Type: application/json' \\\n    \
+         -d '{{\"messaging_product\":\"whatsapp\",\"to\":\"{consumer}\",\"type\":\"text\",\"text\":{{\"body\":\"Hello\"}}}}' \\\n    \
+         {url}/{id}/messages\n\n\
+         Read and answer as the consumer:\n  sealpost chat --dir {dir} --as {consumer}\n\n\
+         See events as the business:\n  sealpost listen --dir {dir}\n\n\
+         Ctrl-C stops everything.",
+        token = run.connector.token,
+        url = run.connector.url,
+        id = number.phone_number_id,
+    );
+    output.say(&words, &json!({"run_file": layout.run_file()}))
+}

@@ -1,0 +1,80 @@
+//! Where things are in a suite's folder.
+
+use std::path::{Path, PathBuf};
+
+use super::service::Service;
+
+/// The folder of a suite, as an absolute path.
+#[derive(Clone)]
+pub struct Layout {
+    root: PathBuf,
+}
+
+impl Layout {
+    /// Names the folder; it need not exist.
+    pub fn new(root: &Path) -> std::io::Result<Self> {
+        Ok(Self {
+            root: std::path::absolute(root)?,
+        })
+    }
+
+    /// The folder itself.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// What runs, and where (docs: README, "run.json").
+    pub fn run_file(&self) -> PathBuf {
+        self.root.join("run.json")
+    }
+
+    /// Ports, picked once.
+    pub fn ports_file(&self) -> PathBuf {
+        self.root.join("ports.json")
+    }
+
+    /// The development authority.
+    pub fn pki(&self) -> PathBuf {
+        self.root.join("pki")
+    }
+
+    /// Certificates and private keys of one service or person.
+    pub fn certificates(&self, owner: &str) -> PathBuf {
+        self.root.join("pki").join("issued").join(owner)
+    }
+
+    /// A service's configuration.
+    pub fn config(&self, service: Service) -> PathBuf {
+        self.root.join("config").join(format!("{service}.toml"))
+    }
+
+    /// A service's own folder: its database and whatever else it keeps.
+    pub fn data(&self, service: Service) -> PathBuf {
+        self.root.join("data").join(service.name())
+    }
+
+    /// A service's log.
+    pub fn log(&self, service: Service) -> PathBuf {
+        self.root.join("logs").join(format!("{service}.log"))
+    }
+
+    /// The business's own keys.
+    pub fn business(&self) -> PathBuf {
+        self.root.join("business")
+    }
+
+    /// Consumers' state files.
+    pub fn consumers(&self) -> PathBuf {
+        self.root.join("consumers")
+    }
+
+    /// Where the development code sender writes.
+    pub fn codes_file(&self) -> PathBuf {
+        self.data(Service::Relay).join("codes.jsonl")
+    }
+
+    /// Seconds to add to every clock, in development.
+    pub fn clock_file(&self) -> PathBuf {
+        self.root.join("clock")
+    }
+}

@@ -1,0 +1,15 @@
+//! A whole suite on one machine, in one folder: what `sealpost up` makes, starts and describes in `run.json`.
+
+pub mod certificates;
+pub mod configs;
+pub mod consumers;
+pub mod facts;
+pub mod health;
+pub mod layout;
+pub mod ports;
+pub mod process;
+pub mod provision;
+pub mod run_file;
+pub mod service;
+pub mod supervisor;
+pub mod up;

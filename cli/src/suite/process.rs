@@ -1,0 +1,100 @@
+//! Starting a service's process and telling whether it still runs.
+
+use std::fs::OpenOptions;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::layout::Layout;
+use super::service::Service;
+
+/// How long a process may take to end after SIGTERM before it is killed.
+const STOP_TIME: Duration = Duration::from_secs(20);
+
+/// The command that starts a service.
+pub fn argv(layout: &Layout, service: Service) -> anyhow::Result<Vec<String>> {
+    let program = binary(service)?;
+    let config = layout.config(service);
+    Ok(vec![
+        program.display().to_string(),
+        "--config".to_owned(),
+        config.display().to_string(),
+    ])
+}
+
+/// A service's binary: in the folder of this one.
+pub fn binary(service: Service) -> anyhow::Result<PathBuf> {
+    let own = std::env::current_exe().context("the path of this program")?;
+    let program = own.with_file_name(service.binary());
+    if !program.is_file() {
+        bail!(
+            "{} is not beside {}: build it with `cargo build --bins`",
+            service.binary(),
+            own.display()
+        );
+    }
+    Ok(program)
+}
+
+/// Starts a service. Its output is appended to its log; it is in a process group of its own, so that Ctrl-C reaches
+/// only whoever started it, which then stops the services in order.
+pub fn spawn(layout: &Layout, service: Service) -> anyhow::Result<Child> {
+    use std::os::unix::process::CommandExt;
+
+    let argv = argv(layout, service)?;
+    let path = layout.log(service);
+    let log = OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(&path)
+        .with_context(|| path.display().to_string())?;
+    Command::new(&argv[0])
+        .args(&argv[1..])
+        .current_dir(layout.root())
+        .stdin(Stdio::null())
+        .stdout(log.try_clone()?)
+        .stderr(log)
+        .process_group(0)
+        .spawn()
+        .with_context(|| format!("{service} cannot be started"))
+}
+
+/// Whether `pid` is alive and was started as `argv`: a pid that the kernel gave to somebody else does not count.
+pub fn runs_as(pid: u32, argv: &[String]) -> bool {
+    let Ok(cmdline) = std::fs::read(format!("/proc/{pid}/cmdline")) else {
+        return false;
+    };
+    let zombie = std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| {
+        stat.rsplit(')')
+            .next()
+            .is_some_and(|rest| rest.trim_start().starts_with('Z'))
+    });
+    let words = cmdline
+        .split(|byte| *byte == 0)
+        .filter(|word| !word.is_empty());
+    !zombie && words.eq(argv.iter().map(String::as_bytes))
+}
+
+/// Ends a process: SIGTERM, and SIGKILL when it does not end in time. Answers whether it ended by itself.
+pub fn stop(pid: u32, argv: &[String]) -> anyhow::Result<bool> {
+    if !runs_as(pid, argv) {
+        return Ok(true);
+    }
+    let id = i32::try_from(pid)
+        .ok()
+        .and_then(Pid::from_raw)
+        .context("not a pid")?;
+    kill_process(id, Signal::TERM)?;
+    let start = Instant::now();
+    while start.elapsed() < STOP_TIME {
+        if !runs_as(pid, argv) {
+            return Ok(true);
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    kill_process(id, Signal::KILL)?;
+    Ok(false)
+}

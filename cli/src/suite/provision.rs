@@ -1,0 +1,189 @@
+//! Makes the first business, its numbers and its consumers in running services. Every step may be repeated: what is there
+//! already is left as it is.
+
+use std::path::Path;
+
+use anyhow::Context;
+use sealpost_envelope::{HpkeSecretKey, OsEntropy, Secret, SigningKey};
+use sealpost_proto::directory::v1::{
+    CreateBusinessRequest, CreateNumberRequest, IssueTokenRequest, Number, Scope,
+    SetBusinessKeysRequest,
+};
+use sealpost_proto::relay::v1::RegisterNumberRequest;
+use sealpost_proto::vault::v1::ProvisionNumberRequest;
+use tonic::Code;
+
+use super::facts::{Facts, NumberFacts};
+use super::layout::Layout;
+use super::ports::Ports;
+use super::service::Service;
+use crate::files::{self, Readers};
+use crate::operator::{Operator, explain};
+
+/// The business phone numbers of a development suite start here (a range kept for fiction).
+const FIRST_BUSINESS_NUMBER: u64 = 15_550_100_000;
+/// And those of its consumers here.
+const FIRST_CONSUMER_NUMBER: u64 = 15_550_200_000;
+
+/// The business's own keys, as files of 32 bytes.
+pub struct BusinessKeys {
+    hpke: HpkeSecretKey,
+    signing: SigningKey,
+}
+
+impl BusinessKeys {
+    /// Reads them from a folder, or makes them there.
+    pub fn load_or_make(folder: &Path) -> anyhow::Result<Self> {
+        files::create_folder(folder)?;
+        Ok(Self {
+            hpke: HpkeSecretKey::from_seed(&seed(&folder.join("hpke.key"))?)?,
+            signing: SigningKey::from_seed(&seed(&folder.join("signing.key"))?),
+        })
+    }
+}
+
+fn seed(path: &Path) -> anyhow::Result<Secret<32>> {
+    if !path.exists() {
+        let fresh = Secret::<32>::generate(&mut OsEntropy)?;
+        files::write(path, fresh.expose(), Readers::Owner)?;
+    }
+    let bytes = zeroize::Zeroizing::new(std::fs::read(path)?);
+    Secret::from_slice(&bytes).with_context(|| format!("{} must hold 32 bytes", path.display()))
+}
+
+/// Plans `count` numbers: ids are chosen before anything is asked of a service, so that a repeat asks for the same ones.
+pub fn plan_numbers(facts: &mut Facts, count: usize) -> anyhow::Result<()> {
+    while facts.numbers.len() < count {
+        let index = u64::try_from(facts.numbers.len())?;
+        let mut random = [0; 8];
+        getrandom::fill(&mut random)?;
+        let id = 100_000_000_000_000 + u64::from_be_bytes(random) % 900_000_000_000_000;
+        facts.numbers.push(NumberFacts {
+            phone_number_id: id.to_string(),
+            phone_number: (FIRST_BUSINESS_NUMBER + index).to_string(),
+            vault_fingerprint: None,
+        });
+    }
+    Ok(())
+}
+
+/// The phone number of the consumer at `index`.
+pub fn consumer_number(index: usize) -> String {
+    (FIRST_CONSUMER_NUMBER + index as u64).to_string()
+}
+
+/// Makes the business, its numbers and its token where they are missing. `facts_file` is written after each step.
+pub async fn business(
+    layout: &Layout,
+    operator: &Operator,
+    ports: &Ports,
+    facts: &mut Facts,
+    facts_file: &Path,
+    messages_per_second: u32,
+) -> anyhow::Result<()> {
+    let keys = BusinessKeys::load_or_make(&layout.business())?;
+    let hpke_public = keys.hpke.public_key().to_bytes().to_vec();
+    let signing_public = keys.signing.verifying_key().as_bytes().to_vec();
+    let mut directory = operator.directory(&ports.of(Service::Directory)?.main.to_string())?;
+    let mut vault = operator.vault(&ports.of(Service::KeyVault)?.main.to_string())?;
+    let mut relay = operator.relay(&ports.of(Service::Relay)?.main.to_string())?;
+
+    if facts.business_id.is_none() {
+        let request = CreateBusinessRequest {
+            name: "First business".to_owned(),
+        };
+        let made = directory
+            .create_business(request)
+            .await
+            .map_err(|status| explain(&status))?
+            .into_inner();
+        facts.business_id = Some(
+            made.business
+                .context("the directory made no business")?
+                .business_id,
+        );
+        facts.save(facts_file)?;
+    }
+    let business_id = facts
+        .business_id
+        .clone()
+        .context("the business has an id")?;
+    let request = SetBusinessKeysRequest {
+        business_id: business_id.clone(),
+        hpke_public_key: hpke_public.clone().into(),
+        signing_public_key: signing_public.clone().into(),
+    };
+    directory
+        .set_business_keys(request)
+        .await
+        .map_err(|status| explain(&status))?;
+
+    for index in 0..facts.numbers.len() {
+        let number = facts.numbers[index].clone();
+        if number.vault_fingerprint.is_some() {
+            continue;
+        }
+        let display_name = format!("First business, line {}", index + 1);
+        let request = CreateNumberRequest {
+            number: Some(Number {
+                phone_number_id: number.phone_number_id.clone(),
+                phone_number: number.phone_number.clone(),
+                business_id: business_id.clone(),
+                region: "local".to_owned(),
+                display_name: display_name.clone(),
+                messages_per_second,
+                created_at_ms: 0,
+            }),
+        };
+        match directory.create_number(request).await {
+            Ok(_) => {}
+            Err(status) if status.code() == Code::AlreadyExists => {}
+            Err(status) => return Err(explain(&status)),
+        }
+        let request = ProvisionNumberRequest {
+            phone_number_id: number.phone_number_id.clone(),
+            retention_seconds: 0,
+            business_hpke_public_key: hpke_public.clone().into(),
+            business_signing_public_key: signing_public.clone().into(),
+        };
+        let provisioned = vault
+            .provision_number(request)
+            .await
+            .map_err(|status| explain(&status))?
+            .into_inner();
+        let request = RegisterNumberRequest {
+            phone_number_id: number.phone_number_id,
+            phone_number: number.phone_number,
+            display_name,
+            upload: provisioned.upload,
+        };
+        relay
+            .register_number(request)
+            .await
+            .map_err(|status| explain(&status))?;
+        facts.numbers[index].vault_fingerprint = Some(provisioned.vault_fingerprint);
+        facts.save(facts_file)?;
+    }
+
+    if facts.gateway_token.is_none() {
+        let request = IssueTokenRequest {
+            business_id,
+            phone_number_ids: Vec::new(),
+            scopes: vec![
+                Scope::Send.into(),
+                Scope::Receive.into(),
+                Scope::ReadNumbers.into(),
+            ],
+            expires_at_ms: 0,
+            description: "connector".to_owned(),
+        };
+        let issued = directory
+            .issue_token(request)
+            .await
+            .map_err(|status| explain(&status))?
+            .into_inner();
+        facts.gateway_token = Some(issued.token);
+        facts.save(facts_file)?;
+    }
+    Ok(())
+}
