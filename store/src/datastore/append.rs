@@ -1,0 +1,209 @@
+//! Appending records.
+//!
+//! Outbound: the first record of a (number, message id) stays until its epoch is over; its digest tells a retry from a
+//! conflict. Inbound: the first record of a (number, tag, message id) stays, and every ciphertext is remembered.
+
+use std::{sync::Arc, time::Duration};
+
+use sealpost_database::{DatabaseError, Tx};
+use sealpost_runtime::Timestamp;
+
+use super::{Datastore, gate::Gate};
+use crate::{
+    announce::Heads,
+    error::StoreError,
+    ids::{CiphertextDigest, ContentDigest, Owner},
+    progress::Status,
+    record::{Direction, Record},
+    tables::{
+        envelopes::{envelope_find, envelope_insert},
+        event_heads::event_head_next,
+        events::{About, EventKind, event_insert, events_delete_record},
+        inbound::{inbound_delete, inbound_find, inbound_insert},
+        outbound::{outbound_delete, outbound_find, outbound_insert},
+    },
+};
+
+/// How long an appended record is its gateway's, which has it in hand already.
+pub const OUTBOUND_LEASE: Duration = Duration::from_secs(60);
+
+/// An outbound record to keep.
+#[derive(Clone, Debug)]
+pub struct OutboundItem {
+    /// As the vault made it.
+    pub record: Record,
+    /// The vault's digest of what was said to whom.
+    pub digest: ContentDigest,
+    /// The gateway that will dispatch it.
+    pub lease_owner: Owner,
+}
+
+/// What became of an outbound record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OutboundOutcome {
+    /// Kept at this time.
+    Appended(Timestamp),
+    /// Kept before with the same digest, and this far since.
+    Repeated(Timestamp, Status),
+    /// Kept before with another digest.
+    Conflict,
+    /// The epoch takes no new records.
+    EpochClosed,
+}
+
+/// An inbound record to keep.
+#[derive(Clone, Debug)]
+pub struct InboundItem {
+    /// As the vault made it.
+    pub record: Record,
+    /// The envelope it came in.
+    pub ciphertext: CiphertextDigest,
+    /// The consumer's identity key is another than before.
+    pub identity_changed: bool,
+}
+
+/// What became of an inbound record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InboundOutcome {
+    /// Kept, first at this time.
+    Appended(Timestamp),
+    /// The epoch's key is gone.
+    EpochClosed,
+}
+
+impl Datastore {
+    /// Keeps a batch of outbound records; outcomes in their order.
+    ///
+    /// # Errors
+    /// When the database fails; nothing was then kept, unless the outcome is unknown.
+    pub async fn append_outbound(
+        &self,
+        items: Vec<OutboundItem>,
+        now: Timestamp,
+    ) -> Result<Vec<OutboundOutcome>, StoreError> {
+        let items = Arc::new(items);
+        self.database
+            .run_tx("append_outbound", move |tx| {
+                let items = items.clone();
+                Box::pin(async move {
+                    let mut gate = Gate::new(now);
+                    let mut outcomes = Vec::with_capacity(items.len());
+                    for item in items.iter() {
+                        outcomes.push(append_one_outbound(tx, &mut gate, item, now).await?);
+                    }
+                    Ok(outcomes)
+                })
+            })
+            .await
+    }
+
+    /// Keeps a batch of inbound records and their events; outcomes in their order.
+    ///
+    /// # Errors
+    /// When the database fails; nothing was then kept, unless the outcome is unknown.
+    pub async fn append_inbound(
+        &self,
+        items: Vec<InboundItem>,
+        now: Timestamp,
+    ) -> Result<Vec<InboundOutcome>, StoreError> {
+        let items = Arc::new(items);
+        let appended: Result<_, StoreError> = self
+            .database
+            .run_tx("append_inbound", move |tx| {
+                let items = items.clone();
+                Box::pin(async move {
+                    let mut gate = Gate::new(now);
+                    let mut heads = Heads::new();
+                    let mut outcomes = Vec::with_capacity(items.len());
+                    for item in items.iter() {
+                        let outcome =
+                            append_one_inbound(tx, &mut gate, &mut heads, item, now).await?;
+                        outcomes.push(outcome);
+                    }
+                    Ok((outcomes, heads))
+                })
+            })
+            .await;
+        let (outcomes, heads) = appended?;
+        self.announce(heads);
+        Ok(outcomes)
+    }
+}
+
+async fn append_one_outbound(
+    tx: &mut Tx,
+    gate: &mut Gate,
+    item: &OutboundItem,
+    now: Timestamp,
+) -> Result<OutboundOutcome, DatabaseError> {
+    let record = &item.record;
+    let kept = outbound_find(tx, &record.number, record.message_id).await?;
+    if let Some(kept) = &kept
+        && !gate.is_over(tx, kept.epoch).await?
+    {
+        return Ok(if kept.digest == item.digest {
+            OutboundOutcome::Repeated(kept.appended_at, kept.status)
+        } else {
+            OutboundOutcome::Conflict
+        });
+    }
+    if !gate.takes_outbound(tx, record.epoch).await? {
+        return Ok(OutboundOutcome::EpochClosed);
+    }
+    if let Some(kept) = kept {
+        // Its epoch is over and nobody has deleted it yet: it is as good as gone.
+        let (number, id) = (&record.number, record.message_id);
+        events_delete_record(tx, number, kept.tag, id, Direction::Outbound).await?;
+        outbound_delete(tx, number, id).await?;
+    }
+    gate.admit(tx, record.epoch).await?;
+    let lease_until = now + OUTBOUND_LEASE;
+    outbound_insert(tx, record, item.digest, &item.lease_owner, lease_until, now).await?;
+    Ok(OutboundOutcome::Appended(now))
+}
+
+async fn append_one_inbound(
+    tx: &mut Tx,
+    gate: &mut Gate,
+    heads: &mut Heads,
+    item: &InboundItem,
+    now: Timestamp,
+) -> Result<InboundOutcome, DatabaseError> {
+    let record = &item.record;
+    if let Some(first) = envelope_find(tx, &record.number, item.ciphertext).await? {
+        return Ok(InboundOutcome::Appended(first));
+    }
+    if !gate.takes_inbound(tx, record.epoch).await? {
+        return Ok(InboundOutcome::EpochClosed);
+    }
+    gate.admit(tx, record.epoch).await?;
+    envelope_insert(tx, record, item.ciphertext, now).await?;
+    if item.identity_changed {
+        record_event(tx, heads, record.into(), EventKind::IdentityChanged, now).await?;
+    }
+
+    if let Some((epoch, first)) = inbound_find(tx, record).await? {
+        if !gate.is_over(tx, epoch).await? {
+            return Ok(InboundOutcome::Appended(first));
+        }
+        let (number, id, tag) = (&record.number, record.message_id, record.tag);
+        inbound_delete(tx, number, id, tag).await?;
+    }
+    inbound_insert(tx, record, now).await?;
+    record_event(tx, heads, record.into(), EventKind::Message, now).await?;
+    Ok(InboundOutcome::Appended(now))
+}
+
+/// Adds an event under the number's next cursor and notes the new head.
+pub(super) async fn record_event(
+    tx: &mut Tx,
+    heads: &mut Heads,
+    about: About<'_>,
+    kind: EventKind,
+    at: Timestamp,
+) -> Result<(), DatabaseError> {
+    let cursor = event_head_next(tx, about.number).await?;
+    event_insert(tx, cursor, about, kind, at).await?;
+    heads.insert(about.number.clone(), cursor);
+    Ok(())
+}

@@ -1,0 +1,119 @@
+//! The store's units of work, one transaction each.
+//!
+//! Owns what must happen together. Has no knowledge of gRPC, nor of what is sealed. Invariants: every write is idempotent;
+//! events are announced after their commit, never before; a destroyed epoch gains no row.
+
+mod append;
+mod cursors;
+mod dispatch;
+mod epochs;
+mod erasure;
+mod gate;
+mod progress;
+mod reading;
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+use sealpost_database::{Checkpoint, Database, DatabaseError, DatabaseUrl, PoolOptions};
+
+use crate::{
+    announce::{Announcements, Heads},
+    tables::MIGRATIONS,
+};
+
+pub use append::{InboundItem, InboundOutcome, OUTBOUND_LEASE, OutboundItem, OutboundOutcome};
+pub use epochs::EpochReport;
+pub use erasure::Erased;
+pub use progress::ProgressItem;
+
+/// Pages that one vacuum gives back at a time.
+const VACUUM_PAGES: u32 = 2_000;
+/// Vacuums in a row; what is left waits for the next time.
+const VACUUM_ROUNDS: u32 = 50;
+
+/// An open store. Clones share it.
+#[derive(Clone)]
+pub struct Datastore {
+    database: Database,
+    announcements: Announcements,
+    /// Rows were deleted since the last tidying.
+    untidy: Arc<AtomicBool>,
+}
+
+impl Datastore {
+    /// Opens the database at `url`.
+    ///
+    /// # Errors
+    /// When it cannot be opened or brought to the schema.
+    pub async fn open(url: DatabaseUrl) -> Result<Self, DatabaseError> {
+        let database = Database::open(url, MIGRATIONS, PoolOptions::default()).await?;
+        Ok(Self {
+            database,
+            announcements: Announcements::new(),
+            untidy: Arc::new(AtomicBool::new(true)),
+        })
+    }
+
+    /// Where new events are announced.
+    #[must_use]
+    pub fn announcements(&self) -> &Announcements {
+        &self.announcements
+    }
+
+    /// Gives the pages of deleted rows back and empties the log of them, when anything was deleted since the last time.
+    ///
+    /// # Errors
+    /// When the database fails it; it is then due again.
+    pub async fn tidy(&self) -> Result<(), DatabaseError> {
+        if !self.untidy.swap(false, Ordering::SeqCst) {
+            return Ok(());
+        }
+        let done = self.vacuum_and_checkpoint().await;
+        if !matches!(done, Ok(true)) {
+            self.untidy.store(true, Ordering::SeqCst);
+        }
+        done.map(drop)
+    }
+
+    /// Whether nothing is left to do.
+    async fn vacuum_and_checkpoint(&self) -> Result<bool, DatabaseError> {
+        let mut free = u64::MAX;
+        for _ in 0..VACUUM_ROUNDS {
+            free = self.database.incremental_vacuum(VACUUM_PAGES).await?;
+            if free == 0 {
+                break;
+            }
+        }
+        let checkpoint = self.database.checkpoint().await?;
+        Ok(free == 0 && checkpoint == Checkpoint::Complete)
+    }
+
+    /// Finishes what has begun and closes the database.
+    ///
+    /// # Errors
+    /// When the log could not be emptied; nothing committed is lost.
+    pub async fn close(&self) -> Result<(), DatabaseError> {
+        self.database.close().await
+    }
+
+    fn announce(&self, heads: Heads) {
+        self.announcements.publish(heads);
+    }
+
+    fn deleted(&self, rows: u64, cause: &'static str) {
+        if rows > 0 {
+            self.untidy.store(true, Ordering::SeqCst);
+            metrics::counter!("sealpost_store_rows_deleted_total", "cause" => cause)
+                .increment(rows);
+        }
+    }
+}
+
+impl std::fmt::Debug for Datastore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Datastore")
+    }
+}

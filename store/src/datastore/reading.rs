@@ -1,0 +1,130 @@
+//! Reading records, envelopes and events.
+
+use sealpost_runtime::Timestamp;
+
+use super::Datastore;
+use crate::{
+    announce::Heads,
+    epoch::Epoch,
+    error::StoreError,
+    ids::{CiphertextDigest, MessageId, PhoneNumberId},
+    record::Record,
+    tables::{
+        envelopes::envelope_find,
+        epochs::epoch_find,
+        event_heads::event_heads_list,
+        events::{Event, events_list},
+        inbound::inbound_load,
+        outbound::{OutboundRecord, outbound_load},
+    },
+};
+
+impl Datastore {
+    /// An outbound record and how far it is.
+    ///
+    /// # Errors
+    /// When it is not there, its epoch is over, or the database fails.
+    pub async fn outbound_record(
+        &self,
+        number: PhoneNumberId,
+        message_id: MessageId,
+        now: Timestamp,
+    ) -> Result<OutboundRecord, StoreError> {
+        self.database
+            .read("outbound_record", move |db| {
+                Box::pin(async move {
+                    let found = outbound_load(db, &number, message_id).await?;
+                    let found = found.ok_or(StoreError::RecordUnknown)?;
+                    refuse_over(db, found.record.epoch, now).await?;
+                    Ok(found)
+                })
+            })
+            .await
+    }
+
+    /// An inbound record; of several consumers' that share the message id, the first that was kept.
+    ///
+    /// # Errors
+    /// When it is not there, its epoch is over, or the database fails.
+    pub async fn inbound_record(
+        &self,
+        number: PhoneNumberId,
+        message_id: MessageId,
+        now: Timestamp,
+    ) -> Result<Record, StoreError> {
+        self.database
+            .read("inbound_record", move |db| {
+                Box::pin(async move {
+                    let found = inbound_load(db, &number, message_id).await?;
+                    let found = found.ok_or(StoreError::RecordUnknown)?;
+                    refuse_over(db, found.epoch, now).await?;
+                    Ok(found)
+                })
+            })
+            .await
+    }
+
+    /// Whether a record was made of that envelope and kept.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn has_envelope(
+        &self,
+        number: PhoneNumberId,
+        ciphertext: CiphertextDigest,
+    ) -> Result<bool, StoreError> {
+        self.database
+            .read("has_envelope", move |db| {
+                Box::pin(async move { Ok(envelope_find(db, &number, ciphertext).await?.is_some()) })
+            })
+            .await
+    }
+
+    /// A number's events after a cursor, at most `limit` and no more than fit into an answer.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn list_events(
+        &self,
+        number: PhoneNumberId,
+        after: u64,
+        limit: u64,
+        now: Timestamp,
+    ) -> Result<Vec<Event>, StoreError> {
+        self.database
+            .read("list_events", move |db| {
+                Box::pin(async move { Ok(events_list(db, &number, after, limit, now).await?) })
+            })
+            .await
+    }
+
+    /// The newest cursors of at most `limit` numbers after `after`, by number.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn event_heads(
+        &self,
+        after: Option<PhoneNumberId>,
+        limit: u64,
+    ) -> Result<Heads, StoreError> {
+        self.database
+            .read("event_heads", move |db| {
+                Box::pin(async move {
+                    let heads = event_heads_list(db, after.as_ref(), limit).await?;
+                    Ok(heads.into_iter().collect())
+                })
+            })
+            .await
+    }
+}
+
+async fn refuse_over(
+    db: &mut sealpost_database::Connection,
+    epoch: Epoch,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    if epoch.is_over(epoch_find(db, epoch).await?, now) {
+        return Err(StoreError::EpochExpired);
+    }
+    Ok(())
+}

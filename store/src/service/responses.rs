@@ -1,0 +1,156 @@
+//! Writing answers.
+
+use sealpost_proto::store::v1::{
+    AdvanceStatusOutcome, AdvanceStatusResponse, AppendConflict, AppendEpochClosed,
+    AppendInboundOutcome, AppendInboundResponse, AppendOutboundOutcome, AppendOutboundResponse,
+    Appended, EventKind as WireKind, GetRecordResponse, LeaseDispatchResponse, LeasedRecord,
+    ListEventsResponse, MessageStatus, StoredEvent, append_inbound_outcome,
+    append_outbound_outcome,
+};
+use sealpost_runtime::Timestamp;
+
+use crate::{
+    datastore::{InboundOutcome, OutboundOutcome},
+    progress::Status,
+    record::Record,
+    tables::{
+        events::{Event, EventKind},
+        outbound::OutboundRecord,
+        outbound_leases::Leased,
+    },
+};
+
+pub(super) fn outbound(batch_id: u64, outcomes: Vec<OutboundOutcome>) -> AppendOutboundResponse {
+    use append_outbound_outcome::Outcome;
+    let outcomes = outcomes.into_iter().map(|outcome| match outcome {
+        OutboundOutcome::Appended(at) => {
+            count("outbound", "appended");
+            Outcome::Appended(appended(at, Some(Status::Accepted)))
+        }
+        OutboundOutcome::Repeated(at, status) => {
+            count("outbound", "repeated");
+            Outcome::Repeated(appended(at, Some(status)))
+        }
+        OutboundOutcome::Conflict => {
+            count("outbound", "conflict");
+            Outcome::Conflict(AppendConflict {})
+        }
+        OutboundOutcome::EpochClosed => {
+            count("outbound", "epoch_closed");
+            Outcome::EpochClosed(AppendEpochClosed {})
+        }
+    });
+    let outcomes = outcomes.map(|outcome| AppendOutboundOutcome {
+        outcome: Some(outcome),
+    });
+    AppendOutboundResponse {
+        batch_id,
+        outcomes: outcomes.collect(),
+    }
+}
+
+pub(super) fn inbound(batch_id: u64, outcomes: Vec<InboundOutcome>) -> AppendInboundResponse {
+    use append_inbound_outcome::Outcome;
+    let outcomes = outcomes.into_iter().map(|outcome| match outcome {
+        InboundOutcome::Appended(at) => {
+            count("inbound", "appended");
+            Outcome::Appended(appended(at, None))
+        }
+        InboundOutcome::EpochClosed => {
+            count("inbound", "epoch_closed");
+            Outcome::EpochClosed(AppendEpochClosed {})
+        }
+    });
+    let outcomes = outcomes.map(|outcome| AppendInboundOutcome {
+        outcome: Some(outcome),
+    });
+    AppendInboundResponse {
+        batch_id,
+        outcomes: outcomes.collect(),
+    }
+}
+
+fn count(direction: &'static str, outcome: &'static str) {
+    metrics::counter!("sealpost_store_appends_total", "direction" => direction, "outcome" => outcome)
+        .increment(1);
+}
+
+fn appended(at: Timestamp, status: Option<Status>) -> Appended {
+    Appended {
+        appended_at_ms: at.as_millis(),
+        status: status
+            .map_or(MessageStatus::Unspecified, wire_status)
+            .into(),
+    }
+}
+
+pub(super) fn progress(batch_id: u64, moved: Vec<bool>) -> AdvanceStatusResponse {
+    let outcomes = moved
+        .into_iter()
+        .map(|moved| AdvanceStatusOutcome { moved });
+    AdvanceStatusResponse {
+        batch_id,
+        outcomes: outcomes.collect(),
+    }
+}
+
+pub(super) fn leased(leased: Vec<Leased>) -> LeaseDispatchResponse {
+    metrics::counter!("sealpost_store_records_leased_total").increment(leased.len() as u64);
+    let records = leased.into_iter().map(|leased| LeasedRecord {
+        record: Some(leased.record.into_wire()),
+        attempt: leased.attempt,
+        appended_at_ms: leased.appended_at.as_millis(),
+    });
+    LeaseDispatchResponse {
+        records: records.collect(),
+    }
+}
+
+pub(super) fn outbound_record(found: OutboundRecord) -> GetRecordResponse {
+    GetRecordResponse {
+        record: Some(found.record.into_wire()),
+        status: wire_status(found.status).into(),
+        status_at_ms: found.status_at.as_millis(),
+        error_code: found.error_code,
+        attempt: found.attempt,
+    }
+}
+
+pub(super) fn inbound_record(record: Record) -> GetRecordResponse {
+    GetRecordResponse {
+        record: Some(record.into_wire()),
+        ..GetRecordResponse::default()
+    }
+}
+
+pub(super) fn events(events: Vec<Event>) -> ListEventsResponse {
+    ListEventsResponse {
+        events: events.into_iter().map(event).collect(),
+    }
+}
+
+fn event(event: Event) -> StoredEvent {
+    let (kind, status, error_code) = match event.kind {
+        EventKind::Message => (WireKind::Message, MessageStatus::Unspecified, 0),
+        EventKind::Status(status, code) => (WireKind::Status, wire_status(status), code),
+        EventKind::IdentityChanged => (WireKind::IdentityChanged, MessageStatus::Unspecified, 0),
+    };
+    StoredEvent {
+        cursor: event.cursor,
+        kind: kind.into(),
+        record: event.record.map(Record::into_wire),
+        status: status.into(),
+        time_ms: event.happened_at.as_millis(),
+        error_code,
+    }
+}
+
+fn wire_status(status: Status) -> MessageStatus {
+    match status {
+        Status::Accepted => MessageStatus::Accepted,
+        Status::Sent => MessageStatus::Sent,
+        Status::Delivered => MessageStatus::Delivered,
+        Status::Read => MessageStatus::Read,
+        Status::Failed => MessageStatus::Failed,
+    }
+}

@@ -1,0 +1,206 @@
+//! `events`: what a business should learn, by number and cursor.
+
+use futures::TryStreamExt;
+use sealpost_database::{Connection, DatabaseError, Row, Tx, sqlx, sqlx::Row as _, sqlx::query};
+use sealpost_runtime::Timestamp;
+
+use super::{
+    Erasure, column, epoch_at, number_at, outbound::small_at, record_at, time_at, time_column,
+    whole,
+};
+use crate::{
+    budget::Budget,
+    epoch::{Epoch, EpochState},
+    ids::{MessageId, PhoneNumberId, Tag},
+    progress::Status,
+    record::{Direction, Record},
+};
+
+pub(crate) const ERASURE: Erasure = Erasure {
+    epoch_delete: "DELETE FROM events WHERE (phone_number_id, cursor) IN \
+         (SELECT phone_number_id, cursor FROM events WHERE retention_seconds = $1 AND epoch_start = $2 LIMIT $3)",
+    epoch_count: "SELECT count(*) FROM \
+         (SELECT 1 FROM events WHERE retention_seconds = $1 AND epoch_start = $2 LIMIT $3)",
+    tag_delete: "DELETE FROM events WHERE (phone_number_id, cursor) IN \
+         (SELECT phone_number_id, cursor FROM events WHERE phone_number_id = $1 AND tag = $2 LIMIT $3)",
+};
+
+const INSERT: &str = "INSERT INTO events (phone_number_id, cursor, kind, direction, message_id, tag, retention_seconds, \
+     epoch_start, status, error_code, happened_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
+
+/// Each event with its record, where that is there yet, and the state of its epoch.
+pub(crate) const LIST: &str = "SELECT e.phone_number_id, e.cursor, e.kind, e.direction, e.message_id, e.tag, \
+     e.retention_seconds, e.epoch_start, e.status, e.error_code, e.happened_at, s.state, \
+     COALESCE(o.sequence, i.sequence) AS sequence, COALESCE(o.sealed, i.sealed) AS sealed \
+     FROM events AS e \
+     LEFT JOIN epochs AS s ON s.retention_seconds = e.retention_seconds AND s.epoch_start = e.epoch_start \
+     LEFT JOIN outbound AS o ON e.direction = 1 AND o.phone_number_id = e.phone_number_id \
+         AND o.message_id = e.message_id AND o.tag = e.tag \
+     LEFT JOIN inbound AS i ON e.direction = 2 AND i.phone_number_id = e.phone_number_id \
+         AND i.message_id = e.message_id AND i.tag = e.tag \
+     WHERE e.phone_number_id = $1 AND e.cursor > $2 ORDER BY e.cursor LIMIT $3";
+
+/// The planner would walk the number's events for a plain condition; the inner query has the index to itself.
+pub(crate) const DELETE_RECORD: &str = "DELETE FROM events WHERE (phone_number_id, cursor) IN \
+     (SELECT phone_number_id, cursor FROM events \
+      WHERE phone_number_id = $1 AND tag = $2 AND message_id = $3 AND direction = $4)";
+
+/// What happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EventKind {
+    /// A consumer's message was kept.
+    Message,
+    /// An outbound message's status moved there; with `Failed`, the code that the business is shown.
+    Status(Status, u32),
+    /// A consumer's identity key changed.
+    IdentityChanged,
+}
+
+impl EventKind {
+    /// The table's columns: kind, status, error code.
+    fn columns(self) -> (i64, i64, i64) {
+        match self {
+            Self::Message => (1, 0, 0),
+            Self::Status(status, error_code) => (2, status.column(), i64::from(error_code)),
+            Self::IdentityChanged => (3, 0, 0),
+        }
+    }
+
+    fn from_columns(kind: i64, status: i64, error_code: u32) -> Option<Self> {
+        match kind {
+            1 => Some(Self::Message),
+            2 => Status::from_column(status).map(|status| Self::Status(status, error_code)),
+            3 => Some(Self::IdentityChanged),
+            _ => None,
+        }
+    }
+}
+
+/// The record that an event is about.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct About<'a> {
+    pub(crate) number: &'a PhoneNumberId,
+    pub(crate) direction: Direction,
+    pub(crate) message_id: MessageId,
+    pub(crate) tag: Tag,
+    pub(crate) epoch: Epoch,
+}
+
+impl<'a> From<&'a Record> for About<'a> {
+    fn from(record: &'a Record) -> Self {
+        Self {
+            number: &record.number,
+            direction: record.direction,
+            message_id: record.message_id,
+            tag: record.tag,
+            epoch: record.epoch,
+        }
+    }
+}
+
+/// Something that the business should learn.
+#[derive(Clone, Debug)]
+pub struct Event {
+    /// Place among the number's events.
+    pub cursor: u64,
+    /// What happened.
+    pub kind: EventKind,
+    /// The record that it is about; none when that is gone or its epoch is over.
+    pub record: Option<Record>,
+    /// When it happened.
+    pub happened_at: Timestamp,
+}
+
+pub(crate) async fn event_insert(
+    tx: &mut Tx,
+    cursor: u64,
+    about: About<'_>,
+    kind: EventKind,
+    happened_at: Timestamp,
+) -> Result<(), DatabaseError> {
+    let (kind, status, error_code) = kind.columns();
+    query(INSERT)
+        .bind(about.number.as_str())
+        .bind(column(cursor))
+        .bind(kind)
+        .bind(about.direction.column())
+        .bind(about.message_id.as_slice())
+        .bind(about.tag.as_slice())
+        .bind(i64::from(about.epoch.retention_seconds))
+        .bind(column(about.epoch.start_seconds))
+        .bind(status)
+        .bind(error_code)
+        .bind(time_column(happened_at))
+        .execute(&mut **tx)
+        .await?;
+    Ok(())
+}
+
+/// The events of a number after a cursor: at most `limit`, and no more than a page.
+pub(crate) async fn events_list(
+    db: &mut Connection,
+    number: &PhoneNumberId,
+    after: u64,
+    limit: u64,
+    now: Timestamp,
+) -> Result<Vec<Event>, DatabaseError> {
+    let mut budget = Budget::page();
+    let mut rows = query(LIST)
+        .bind(number.as_str())
+        .bind(column(after))
+        .bind(column(limit))
+        .fetch(db);
+    let mut events = Vec::new();
+    while let Some(row) = rows.try_next().await? {
+        let event = event_at(&row, now)?;
+        let sealed = event
+            .record
+            .as_ref()
+            .map_or(0, |record| record.sealed.len());
+        if !budget.spend(sealed) {
+            break;
+        }
+        events.push(event);
+    }
+    Ok(events)
+}
+
+fn event_at(row: &Row, now: Timestamp) -> Result<Event, sqlx::Error> {
+    let kind = EventKind::from_columns(
+        row.try_get("kind")?,
+        row.try_get("status")?,
+        small_at(row, "error_code")?,
+    );
+    let direction = Direction::from_column(row.try_get("direction")?);
+    let direction = whole(direction, "direction")?;
+    let state: Option<i64> = row.try_get("state")?;
+    let over = epoch_at(row)?.is_over(state.and_then(EpochState::from_column), now);
+    let kept: Option<i64> = row.try_get("sequence")?;
+    let record = (kept.is_some() && !over)
+        .then(|| record_at(row, direction))
+        .transpose()?;
+    Ok(Event {
+        cursor: number_at(row, "cursor")?,
+        kind: whole(kind, "kind")?,
+        record,
+        happened_at: time_at(row, "happened_at")?,
+    })
+}
+
+/// Deletes the few events of one record that is about to be replaced.
+pub(crate) async fn events_delete_record(
+    tx: &mut Tx,
+    number: &PhoneNumberId,
+    tag: Tag,
+    message_id: MessageId,
+    direction: Direction,
+) -> Result<(), DatabaseError> {
+    query(DELETE_RECORD)
+        .bind(number.as_str())
+        .bind(tag.as_slice())
+        .bind(message_id.as_slice())
+        .bind(direction.column())
+        .execute(&mut **tx)
+        .await?;
+    Ok(())
+}

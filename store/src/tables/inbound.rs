@@ -1,0 +1,96 @@
+//! `inbound`: what consumers sent, by number, message id and tag.
+
+use sealpost_database::{Connection, DatabaseError, Tx, sqlx::query};
+use sealpost_runtime::Timestamp;
+
+use super::{Erasure, column, epoch_at, record_at, time_at, time_column};
+use crate::{
+    epoch::Epoch,
+    ids::{MessageId, PhoneNumberId, Tag},
+    record::{Direction, Record},
+};
+
+pub(crate) const ERASURE: Erasure = Erasure {
+    epoch_delete: "DELETE FROM inbound WHERE (phone_number_id, message_id, tag) IN \
+         (SELECT phone_number_id, message_id, tag FROM inbound WHERE retention_seconds = $1 AND epoch_start = $2 LIMIT $3)",
+    epoch_count: "SELECT count(*) FROM \
+         (SELECT 1 FROM inbound WHERE retention_seconds = $1 AND epoch_start = $2 LIMIT $3)",
+    tag_delete: "DELETE FROM inbound WHERE (phone_number_id, message_id, tag) IN \
+         (SELECT phone_number_id, message_id, tag FROM inbound WHERE phone_number_id = $1 AND tag = $2 LIMIT $3)",
+};
+
+pub(crate) const FIND: &str = "SELECT retention_seconds, epoch_start, appended_at FROM inbound \
+     WHERE phone_number_id = $1 AND message_id = $2 AND tag = $3";
+
+/// Of several consumers that chose the same message id, the first one's.
+pub(crate) const LOAD: &str = "SELECT phone_number_id, tag, message_id, retention_seconds, epoch_start, sequence, sealed \
+     FROM inbound WHERE phone_number_id = $1 AND message_id = $2 ORDER BY appended_at, tag LIMIT 1";
+
+const INSERT: &str = "INSERT INTO inbound (phone_number_id, message_id, tag, retention_seconds, epoch_start, sequence, \
+     appended_at, sealed) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
+
+pub(crate) const DELETE: &str =
+    "DELETE FROM inbound WHERE phone_number_id = $1 AND message_id = $2 AND tag = $3";
+
+pub(crate) async fn inbound_find(
+    db: &mut Connection,
+    record: &Record,
+) -> Result<Option<(Epoch, Timestamp)>, DatabaseError> {
+    let row = query(FIND)
+        .bind(record.number.as_str())
+        .bind(record.message_id.as_slice())
+        .bind(record.tag.as_slice())
+        .fetch_optional(db)
+        .await?;
+    let Some(row) = row else { return Ok(None) };
+    Ok(Some((epoch_at(&row)?, time_at(&row, "appended_at")?)))
+}
+
+pub(crate) async fn inbound_load(
+    db: &mut Connection,
+    number: &PhoneNumberId,
+    message_id: MessageId,
+) -> Result<Option<Record>, DatabaseError> {
+    let row = query(LOAD)
+        .bind(number.as_str())
+        .bind(message_id.as_slice())
+        .fetch_optional(db)
+        .await?;
+    Ok(row
+        .map(|row| record_at(&row, Direction::Inbound))
+        .transpose()?)
+}
+
+pub(crate) async fn inbound_insert(
+    tx: &mut Tx,
+    record: &Record,
+    now: Timestamp,
+) -> Result<(), DatabaseError> {
+    query(INSERT)
+        .bind(record.number.as_str())
+        .bind(record.message_id.as_slice())
+        .bind(record.tag.as_slice())
+        .bind(i64::from(record.epoch.retention_seconds))
+        .bind(column(record.epoch.start_seconds))
+        .bind(column(record.sequence))
+        .bind(time_column(now))
+        .bind(&record.sealed[..])
+        .execute(&mut **tx)
+        .await?;
+    Ok(())
+}
+
+pub(crate) async fn inbound_delete(
+    tx: &mut Tx,
+    number: &PhoneNumberId,
+    message_id: MessageId,
+    tag: Tag,
+) -> Result<(), DatabaseError> {
+    query(DELETE)
+        .bind(number.as_str())
+        .bind(message_id.as_slice())
+        .bind(tag.as_slice())
+        .execute(&mut **tx)
+        .await?;
+    Ok(())
+}

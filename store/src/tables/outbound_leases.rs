@@ -1,0 +1,143 @@
+//! `outbound` as a queue: which conversations wait for a dispatcher, and who has them.
+//!
+//! A record waits while its status is accepted. Statements name `status = 1` literally, so that the partial indexes serve them.
+
+use futures::TryStreamExt;
+use sealpost_database::{Connection, DatabaseError, Row, Tx, sqlx, sqlx::query};
+use sealpost_runtime::Timestamp;
+
+use super::{
+    column, outbound::small_at, phone_number_id_at, record_at, tag_at, time_at, time_column,
+};
+use crate::{
+    budget::Budget,
+    ids::{MessageId, Owner, PhoneNumberId, Tag},
+    record::{Direction, Record},
+};
+
+/// Conversations with a free record that no other owner has a live lease on, longest free first; one row a record.
+pub(crate) const FREE: &str = "SELECT o.phone_number_id, o.tag FROM outbound AS o \
+     WHERE o.status = 1 AND o.lease_until <= $1 AND (o.epoch_start + o.retention_seconds) * 1000 > $1 \
+     AND NOT EXISTS (SELECT 1 FROM epochs AS e WHERE e.retention_seconds = o.retention_seconds \
+         AND e.epoch_start = o.epoch_start AND e.state = 3) \
+     AND NOT EXISTS (SELECT 1 FROM outbound AS held WHERE held.status = 1 \
+         AND held.phone_number_id = o.phone_number_id AND held.tag = o.tag \
+         AND held.lease_until > $1 AND held.lease_owner <> $2) \
+     ORDER BY o.lease_until LIMIT $3";
+
+/// The free records of one conversation, in order.
+pub(crate) const TAKE: &str = "SELECT o.phone_number_id, o.tag, o.message_id, o.retention_seconds, o.epoch_start, \
+     o.sequence, o.appended_at, o.attempt, o.sealed FROM outbound AS o \
+     WHERE o.status = 1 AND o.phone_number_id = $1 AND o.tag = $2 \
+     AND o.lease_until <= $3 AND (o.epoch_start + o.retention_seconds) * 1000 > $3 \
+     AND NOT EXISTS (SELECT 1 FROM epochs AS e WHERE e.retention_seconds = o.retention_seconds \
+         AND e.epoch_start = o.epoch_start AND e.state = 3) \
+     ORDER BY o.sequence LIMIT $4";
+
+pub(crate) const LEASE: &str = "UPDATE outbound SET lease_owner = $3, lease_until = $4 \
+     WHERE phone_number_id = $1 AND message_id = $2";
+
+pub(crate) const RELEASE: &str = "UPDATE outbound SET lease_until = 0 WHERE (phone_number_id, message_id) IN \
+     (SELECT phone_number_id, message_id FROM outbound \
+      WHERE status = 1 AND lease_owner = $1 AND lease_until > $2 LIMIT $3)";
+
+/// A record to dispatch.
+#[derive(Clone, Debug)]
+pub struct Leased {
+    /// The record.
+    pub record: Record,
+    /// The retry attempt under way.
+    pub attempt: u32,
+    /// When it was accepted.
+    pub appended_at: Timestamp,
+}
+
+pub(crate) async fn conversations_free(
+    db: &mut Connection,
+    owner: &Owner,
+    now: Timestamp,
+    limit: u64,
+) -> Result<Vec<(PhoneNumberId, Tag)>, DatabaseError> {
+    let rows = query(FREE)
+        .bind(time_column(now))
+        .bind(owner.as_str())
+        .bind(column(limit))
+        .fetch_all(db)
+        .await?;
+    let mut conversations: Vec<(PhoneNumberId, Tag)> = Vec::new();
+    let mut seen = std::collections::HashSet::new();
+    for row in &rows {
+        let conversation = (phone_number_id_at(row)?, tag_at(row)?);
+        if seen.insert(conversation.clone()) {
+            conversations.push(conversation);
+        }
+    }
+    Ok(conversations)
+}
+
+/// The free records of a conversation in order, at most `limit`, until `bytes` is used up (the first one always fits).
+pub(crate) async fn conversation_take(
+    db: &mut Connection,
+    number: &PhoneNumberId,
+    tag: Tag,
+    now: Timestamp,
+    limit: u64,
+    bytes: &mut Budget,
+) -> Result<Vec<Leased>, DatabaseError> {
+    let mut rows = query(TAKE)
+        .bind(number.as_str())
+        .bind(tag.as_slice())
+        .bind(time_column(now))
+        .bind(column(limit))
+        .fetch(db);
+    let mut taken = Vec::new();
+    while let Some(row) = rows.try_next().await? {
+        let leased = leased_at(&row)?;
+        if !bytes.spend(leased.record.sealed.len()) {
+            break;
+        }
+        taken.push(leased);
+    }
+    Ok(taken)
+}
+
+fn leased_at(row: &Row) -> Result<Leased, sqlx::Error> {
+    Ok(Leased {
+        record: record_at(row, Direction::Outbound)?,
+        attempt: small_at(row, "attempt")?,
+        appended_at: time_at(row, "appended_at")?,
+    })
+}
+
+pub(crate) async fn lease_set(
+    tx: &mut Tx,
+    number: &PhoneNumberId,
+    message_id: MessageId,
+    owner: &Owner,
+    until: Timestamp,
+) -> Result<(), DatabaseError> {
+    query(LEASE)
+        .bind(number.as_str())
+        .bind(message_id.as_slice())
+        .bind(owner.as_str())
+        .bind(time_column(until))
+        .execute(&mut **tx)
+        .await?;
+    Ok(())
+}
+
+/// Frees at most `limit` live leases of `owner`; answers how many.
+pub(crate) async fn leases_release(
+    tx: &mut Tx,
+    owner: &Owner,
+    now: Timestamp,
+    limit: u64,
+) -> Result<u64, DatabaseError> {
+    let done = query(RELEASE)
+        .bind(owner.as_str())
+        .bind(time_column(now))
+        .bind(column(limit))
+        .execute(&mut **tx)
+        .await?;
+    Ok(done.rows_affected())
+}

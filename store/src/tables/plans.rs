@@ -1,0 +1,124 @@
+//! Asks the planner how it finds the rows of every statement that runs often or over much.
+
+#![allow(clippy::unwrap_used)]
+
+use sealpost_database::{
+    Database, DatabaseError, PoolOptions,
+    sqlx::{AssertSqlSafe, Row as _, query},
+};
+
+use super::*;
+
+/// Statement, and what its plan must name.
+const PLANS: &[(&str, &[&str])] = &[
+    (outbound::FIND, &["sqlite_autoindex_outbound_1"]),
+    (outbound::LOAD, &["sqlite_autoindex_outbound_1"]),
+    (outbound::ADVANCE, &["sqlite_autoindex_outbound_1"]),
+    (outbound::RAISE_ATTEMPT, &["sqlite_autoindex_outbound_1"]),
+    (outbound::DELETE, &["sqlite_autoindex_outbound_1"]),
+    (outbound::ERASURE.epoch_delete, &["outbound_by_epoch"]),
+    (outbound::ERASURE.epoch_count, &["outbound_by_epoch"]),
+    (outbound::ERASURE.tag_delete, &["outbound_by_tag"]),
+    (
+        outbound_leases::FREE,
+        &[
+            "outbound_free",
+            "outbound_waiting",
+            "SEARCH e USING PRIMARY KEY",
+        ],
+    ),
+    (
+        outbound_leases::TAKE,
+        &["outbound_waiting", "SEARCH e USING PRIMARY KEY"],
+    ),
+    (outbound_leases::LEASE, &["sqlite_autoindex_outbound_1"]),
+    (outbound_leases::RELEASE, &["outbound_leased"]),
+    (inbound::FIND, &["sqlite_autoindex_inbound_1"]),
+    (inbound::DELETE, &["sqlite_autoindex_inbound_1"]),
+    (inbound::ERASURE.epoch_delete, &["inbound_by_epoch"]),
+    (inbound::ERASURE.epoch_count, &["inbound_by_epoch"]),
+    (inbound::ERASURE.tag_delete, &["inbound_by_tag"]),
+    (envelopes::FIND, &["PRIMARY KEY"]),
+    (envelopes::ERASURE.epoch_delete, &["envelopes_by_epoch"]),
+    (envelopes::ERASURE.epoch_count, &["envelopes_by_epoch"]),
+    (envelopes::ERASURE.tag_delete, &["envelopes_by_tag"]),
+    (
+        events::LIST,
+        &[
+            "SEARCH e USING PRIMARY KEY",
+            "SEARCH s USING PRIMARY KEY",
+            "SEARCH o USING INDEX sqlite_autoindex_outbound_1",
+            "SEARCH i USING INDEX sqlite_autoindex_inbound_1",
+        ],
+    ),
+    (events::DELETE_RECORD, &["events_by_record"]),
+    (events::ERASURE.epoch_delete, &["events_by_epoch"]),
+    (events::ERASURE.epoch_count, &["events_by_epoch"]),
+    (events::ERASURE.tag_delete, &["events_by_record"]),
+    (event_heads::LIST, &["sqlite_autoindex_event_heads_1"]),
+    (cursors::FIND, &["PRIMARY KEY"]),
+    (epochs::FIND, &["PRIMARY KEY"]),
+    (epochs::TO_PURGE, &["epochs_to_purge"]),
+    (epochs::PURGED, &["PRIMARY KEY"]),
+];
+
+/// This index holds exactly the rows that are sought, so walking it is finding them.
+const WALKED: &str = "SCAN epochs USING INDEX epochs_to_purge";
+
+async fn plan(database: &Database, statement: &'static str) -> Vec<String> {
+    let rows: Result<Vec<String>, DatabaseError> = database
+        .read("plan", move |db| {
+            Box::pin(async move {
+                let explain = AssertSqlSafe(format!("EXPLAIN QUERY PLAN {statement}"));
+                let rows = query(explain).fetch_all(&mut **db).await?;
+                Ok(rows.iter().map(|row| row.get("detail")).collect())
+            })
+        })
+        .await;
+    rows.unwrap()
+}
+
+#[tokio::test]
+async fn every_statement_finds_its_rows_by_an_index() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = folder.path().join("store.db");
+    let url = url.to_str().unwrap().parse().unwrap();
+    let database = Database::open(url, MIGRATIONS, PoolOptions::default())
+        .await
+        .unwrap();
+    for (statement, wanted) in PLANS {
+        let plan = plan(&database, statement).await;
+        let text = plan.join("\n");
+        for part in *wanted {
+            assert!(
+                text.contains(part),
+                "no {part} in the plan of\n{statement}\n{text}"
+            );
+        }
+        let scanned = plan.iter().find(|step| {
+            step.starts_with("SCAN") && !step.contains("(subquery") && step.as_str() != WALKED
+        });
+        assert_eq!(scanned, None, "{statement}\n{text}");
+        assert!(!text.contains("TEMP B-TREE"), "sorts: {statement}\n{text}");
+    }
+}
+
+#[tokio::test]
+async fn the_longest_free_record_is_found_without_sorting() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = folder
+        .path()
+        .join("store.db")
+        .to_str()
+        .unwrap()
+        .parse()
+        .unwrap();
+    let database = Database::open(url, MIGRATIONS, PoolOptions::default())
+        .await
+        .unwrap();
+    let plan = plan(&database, outbound_leases::FREE).await;
+    assert!(
+        plan[0].contains("SEARCH o USING INDEX outbound_free (lease_until<?)"),
+        "{plan:?}"
+    );
+}

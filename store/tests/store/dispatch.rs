@@ -1,0 +1,121 @@
+//! Leases: one owner a conversation, in order, back when they end.
+
+use bytes::Bytes;
+use sealpost_proto::store::v1::{LeasedRecord, MessageStatus};
+
+use crate::bench::{Bench, MONTH, epoch, outbound};
+
+/// The first byte of each leased message, in order.
+fn messages(leased: &[LeasedRecord]) -> Vec<u8> {
+    let ids = leased.iter().map(|one| one.record.as_ref().unwrap());
+    ids.map(|record| record.message_id[0]).collect()
+}
+
+#[tokio::test]
+async fn an_appended_record_is_its_gateways_for_a_minute_and_then_anybodys() {
+    let bench = Bench::new().await;
+    bench.append(vec![outbound(1, 1, 1)]).await;
+    bench.advance(59);
+    assert!(bench.lease("a", 10, false).await.is_empty());
+    assert!(bench.lease("b", 10, false).await.is_empty());
+    bench.advance(1);
+    assert_eq!(messages(&bench.lease("b", 10, false).await), [1]);
+    assert!(bench.lease("a", 10, false).await.is_empty());
+}
+
+#[tokio::test]
+async fn a_gateway_that_starts_anew_takes_back_its_own_at_once_and_nobody_elses() {
+    let bench = Bench::new().await;
+    let mut others = outbound(9, 9, 1);
+    others.lease_owner = "b".into();
+    bench
+        .append(vec![outbound(1, 1, 1), outbound(2, 1, 2), others])
+        .await;
+    let leased = bench.lease("a", 10, true).await;
+    assert_eq!(messages(&leased), [1, 2]);
+    assert_eq!(leased[0].appended_at_ms, bench.now_ms());
+    assert!(bench.lease("a", 10, false).await.is_empty());
+}
+
+#[tokio::test]
+async fn a_takeover_beyond_the_limit_comes_with_the_next_calls() {
+    let bench = Bench::new().await;
+    bench
+        .append((1..=5).map(|n| outbound(n, 1, n.into())).collect())
+        .await;
+    assert_eq!(messages(&bench.lease("a", 2, true).await), [1, 2]);
+    assert_eq!(messages(&bench.lease("a", 2, false).await), [3, 4]);
+    assert!(bench.lease("b", 10, false).await.is_empty());
+    assert_eq!(messages(&bench.lease("a", 2, false).await), [5]);
+}
+
+#[tokio::test]
+async fn a_conversation_belongs_to_one_owner_as_a_whole() {
+    let bench = Bench::new().await;
+    bench
+        .append(vec![outbound(1, 1, 1), outbound(2, 2, 1)])
+        .await;
+    bench.advance(30);
+    let mut later = outbound(3, 1, 2);
+    later.lease_owner = "b".into();
+    bench.append(vec![later]).await;
+    bench.advance(30);
+    // Message 1 is free, but b has message 3 of the same conversation.
+    assert_eq!(messages(&bench.lease("a", 10, false).await), [2]);
+    assert_eq!(messages(&bench.lease("b", 10, false).await), [1]);
+}
+
+#[tokio::test]
+async fn a_conversation_comes_in_sequence_whatever_order_it_was_kept_in() {
+    let bench = Bench::new().await;
+    bench
+        .append(vec![outbound(3, 1, 3), outbound(1, 1, 1)])
+        .await;
+    bench.advance(1);
+    bench.append(vec![outbound(2, 1, 2)]).await;
+    bench.advance(60);
+    assert_eq!(messages(&bench.lease("b", 10, false).await), [1, 2, 3]);
+}
+
+#[tokio::test]
+async fn what_was_sent_or_failed_is_leased_no_more() {
+    let bench = Bench::new().await;
+    bench
+        .append((1..=3).map(|n| outbound(n, 1, n.into())).collect())
+        .await;
+    bench.move_to(1, MessageStatus::Sent).await;
+    bench.move_to(2, MessageStatus::Failed).await;
+    bench.advance(60);
+    assert_eq!(messages(&bench.lease("b", 10, false).await), [3]);
+}
+
+#[tokio::test]
+async fn an_epochs_records_are_leased_until_its_time_and_not_after() {
+    let bench = Bench::new().await;
+    bench.append(vec![outbound(1, 1, 1)]).await;
+    let end = epoch().start_seconds + u64::from(MONTH);
+    let left = end - bench.clock.now().as_secs();
+    bench.advance(left - 61);
+    assert_eq!(messages(&bench.lease("b", 10, false).await), [1]);
+    bench.advance(61);
+    assert!(bench.lease("b", 10, false).await.is_empty());
+    assert!(bench.lease("b", 10, true).await.is_empty());
+}
+
+#[tokio::test]
+async fn an_answer_is_no_larger_than_its_reader_takes_and_the_rest_follows() {
+    let bench = Bench::new().await;
+    let large = |n: u8| {
+        let mut item = outbound(n, 1, n.into());
+        item.record.as_mut().unwrap().sealed = Bytes::from(vec![n; 128 * 1024]);
+        item
+    };
+    bench.append((1..=20).map(large).collect()).await;
+    bench.append((21..=40).map(large).collect()).await;
+    bench.advance(60);
+    let first = messages(&bench.lease("b", 1_024, false).await);
+    let second = messages(&bench.lease("b", 1_024, false).await);
+    assert!(first.len() < 40 && !second.is_empty());
+    let all: Vec<u8> = first.into_iter().chain(second).collect();
+    assert_eq!(all, (1..=40).collect::<Vec<u8>>());
+}

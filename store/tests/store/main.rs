@@ -1,0 +1,13 @@
+//! The store as its callers see it: a real service over a real database, called by gRPC.
+
+#![allow(clippy::unwrap_used)]
+
+mod append;
+mod bench;
+mod cursors;
+mod dispatch;
+mod epochs;
+mod erasure;
+mod events;
+mod status;
+mod vault;
