@@ -1,0 +1,142 @@
+//! Takes envelopes in: decrypt, commit, acknowledge, in batches of what has arrived.
+
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::{Duration, Instant},
+};
+
+use futures::StreamExt;
+use rand::{TryRngCore, rngs::OsRng};
+use sealpost_proto::relay::v1::{DeviceEnvelope, ReceiveRequest};
+use sealpost_runtime::Timestamp;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+
+use super::{
+    Connection, broken,
+    shared::{Pace, Shared},
+};
+use crate::{
+    ConsumerError, StateError,
+    ids::PhoneNumber,
+    receive,
+    signal::Draft,
+    state::{Change, State},
+};
+
+/// Messages are remembered for this long: longer than any can live at the relay or in the store.
+const SEEN_FOR: Duration = Duration::from_secs(35 * 24 * 3600);
+/// Forgetting is put off until the oldest is this much older.
+const SEEN_SLACK: Duration = Duration::from_secs(24 * 3600);
+/// Answers of the relay that are taken in with one commit, when they are here already.
+const ANSWERS_AT_ONCE: usize = 16;
+/// A stream that lasted this long was a success: the pauses begin small again.
+const STEADY: Duration = Duration::from_secs(5);
+
+/// Receives until the client stops; comes back after every loss of the connection.
+pub(super) async fn run(shared: Arc<Shared>) {
+    let mut pace = Pace::new();
+    while !shared.stop.is_cancelled() {
+        let begun = Instant::now();
+        let ended = tokio::select! {
+            ended = listen(&shared) => ended,
+            () = shared.stop.cancelled() => return,
+        };
+        match ended {
+            Err(error) if error.is_unauthenticated() => return shared.over(Connection::Refused),
+            Err(ConsumerError::State(error)) => return broken(&shared, &error),
+            Err(error) => tracing::debug!(%error, "the relay's stream ended"),
+            Ok(()) => {}
+        }
+        shared.reached(Connection::Connecting);
+        if begun.elapsed() > STEADY {
+            pace.reset();
+        }
+        tokio::select! {
+            () = tokio::time::sleep(pace.next()) => {}
+            () = shared.stop.cancelled() => return,
+        }
+    }
+}
+
+/// One stream, from its opening to its end.
+async fn listen(shared: &Shared) -> Result<(), ConsumerError> {
+    let (requests, outgoing) = mpsc::channel(ANSWERS_AT_ONCE);
+    requests
+        .try_send(ReceiveRequest::default())
+        .map_err(|_| ConsumerError::Closed)?;
+    let call = shared.session.request(ReceiverStream::new(outgoing));
+    let answers = shared.session.device().receive(call).await?.into_inner();
+    shared.reached(Connection::Connected);
+    shared.check_prekeys.store(true, Ordering::SeqCst);
+    shared.reconnected.store(true, Ordering::SeqCst);
+    shared.courier.notify_one();
+
+    let mut answers = answers.ready_chunks(ANSWERS_AT_ONCE);
+    while let Some(arrived) = answers.next().await {
+        let mut envelopes = Vec::new();
+        let mut failure = None;
+        for answer in arrived {
+            match answer {
+                Ok(answer) => envelopes.extend(answer.envelopes),
+                Err(status) => failure = Some(status),
+            }
+        }
+        let acknowledge: Vec<u64> = envelopes.iter().map(|envelope| envelope.queue_id).collect();
+        if !acknowledge.is_empty() {
+            take_in(shared, envelopes).await?;
+            // Durable now: the relay may forget them. When it cannot hear us it sends them again.
+            let _ = requests.send(ReceiveRequest { acknowledge }).await;
+        }
+        if let Some(status) = failure {
+            return Err(status.into());
+        }
+        wait_for_room(shared).await;
+    }
+    Ok(())
+}
+
+async fn take_in(shared: &Shared, envelopes: Vec<DeviceEnvelope>) -> Result<(), StateError> {
+    let (me, now) = (shared.phone.clone(), shared.clock.now());
+    let spent = shared
+        .with_state(move |state| take_in_batch(state, &me, &envelopes, now))
+        .await?;
+    if spent {
+        shared.check_prekeys.store(true, Ordering::SeqCst);
+    }
+    shared.arrived.notify_one();
+    shared.courier.notify_one();
+    Ok(())
+}
+
+/// One commit for the whole batch. Answers whether a prekey was spent.
+fn take_in_batch(
+    state: &mut State,
+    me: &PhoneNumber,
+    envelopes: &[DeviceEnvelope],
+    now: Timestamp,
+) -> Result<bool, StateError> {
+    let mut draft = Draft::of(state.model());
+    let mut rng = OsRng.unwrap_err();
+    let mut spent = false;
+    for envelope in envelopes {
+        spent |= receive::take_in(&mut draft, me, envelope, now, &mut rng);
+    }
+    let before = now - SEEN_FOR;
+    if state
+        .model()
+        .oldest_seen()
+        .is_some_and(|oldest| oldest < before - SEEN_SLACK)
+    {
+        draft.add(Change::SeenForgotten { before });
+    }
+    let changes = draft.finish();
+    state.commit(changes)?;
+    Ok(spent)
+}
+
+async fn wait_for_room(shared: &Shared) {
+    while !shared.has_room().await {
+        shared.room.notified().await;
+    }
+}
