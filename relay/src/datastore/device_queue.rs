@@ -1,0 +1,128 @@
+//! The table `device_queue`: what waits for devices.
+
+use bytes::Bytes;
+use futures::TryStreamExt;
+use sealpost_database::{
+    Connection, DatabaseError, Row, Tx,
+    sqlx::{Row as _, query},
+};
+
+use super::{PAGE_BYTES, damaged, small};
+use crate::{
+    ids::{HolderId, MessageId, PhoneNumber, PhoneNumberId},
+    validate::ForPeer,
+};
+
+/// A message that waits for a device.
+#[derive(Clone, Debug)]
+pub(crate) struct Waiting {
+    pub(crate) queue_id: i64,
+    pub(crate) number: PhoneNumberId,
+    pub(crate) message: MessageId,
+    pub(crate) attempt: u32,
+    pub(crate) category: u32,
+    pub(crate) kind: i32,
+    pub(crate) ciphertext: Bytes,
+    pub(crate) received_at: i64,
+}
+
+pub(super) async fn waiting_insert(
+    tx: &mut Tx,
+    holder: HolderId,
+    item: &ForPeer,
+    kind: i32,
+    ciphertext: &[u8],
+    now: i64,
+) -> Result<(), DatabaseError> {
+    query(
+        "INSERT INTO device_queue (holder_id, phone_number_id, message_id, attempt, category, type,
+                                   ciphertext, received_at, expires_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+    )
+    .bind(holder.0)
+    .bind(item.number.as_str())
+    .bind(item.message.as_bytes())
+    .bind(i64::from(item.attempt))
+    .bind(i64::from(item.category))
+    .bind(i64::from(kind))
+    .bind(ciphertext)
+    .bind(now)
+    .bind(item.expires_at)
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
+/// What waits after `after`, in order: at most `limit`, and no more once a page's bytes are reached.
+pub(super) async fn waiting_page(
+    db: &mut Connection,
+    holder: HolderId,
+    after: i64,
+    limit: usize,
+    now: i64,
+) -> Result<Vec<Waiting>, DatabaseError> {
+    let mut rows = query(
+        "SELECT queue_id, phone_number_id, message_id, attempt, category, type, ciphertext, received_at
+         FROM device_queue WHERE holder_id = $1 AND queue_id > $2 AND expires_at > $3
+         ORDER BY queue_id LIMIT $4",
+    )
+    .bind(holder.0)
+    .bind(after)
+    .bind(now)
+    .bind(i64::try_from(limit).unwrap_or(i64::MAX))
+    .fetch(db);
+    let (mut page, mut bytes) = (Vec::new(), 0);
+    while bytes < PAGE_BYTES
+        && let Some(row) = rows.try_next().await?
+    {
+        let waiting = from_row(&row)?;
+        bytes += waiting.ciphertext.len();
+        page.push(waiting);
+    }
+    Ok(page)
+}
+
+pub(super) async fn waiting_delete(
+    tx: &mut Tx,
+    holder: HolderId,
+    ids: &[i64],
+) -> Result<(), DatabaseError> {
+    for id in ids {
+        query("DELETE FROM device_queue WHERE queue_id = $1 AND holder_id = $2")
+            .bind(id)
+            .bind(holder.0)
+            .execute(&mut **tx)
+            .await?;
+    }
+    Ok(())
+}
+
+/// Deletes what waits for a consumer's devices from one number; rows deleted.
+pub(super) async fn waiting_erase(
+    tx: &mut Tx,
+    number: &PhoneNumberId,
+    peer: &PhoneNumber,
+) -> Result<u64, DatabaseError> {
+    let done = query(
+        "DELETE FROM device_queue WHERE phone_number_id = $1
+         AND holder_id IN (SELECT holder_id FROM devices WHERE phone_number = $2)",
+    )
+    .bind(number.as_str())
+    .bind(peer.as_str())
+    .execute(&mut **tx)
+    .await?;
+    Ok(done.rows_affected())
+}
+
+fn from_row(row: &Row) -> Result<Waiting, DatabaseError> {
+    Ok(Waiting {
+        queue_id: row.try_get("queue_id")?,
+        number: damaged(PhoneNumberId::parse(row.try_get("phone_number_id")?))?,
+        message: damaged(MessageId::from_slice(row.try_get("message_id")?))?,
+        attempt: small(row.try_get("attempt")?)?,
+        category: small(row.try_get("category")?)?,
+        kind: damaged(i32::try_from(row.try_get::<i64, _>("type")?).ok())?,
+        ciphertext: row.try_get::<Vec<u8>, _>("ciphertext")?.into(),
+        received_at: row.try_get("received_at")?,
+    })
+}

@@ -1,0 +1,220 @@
+//! The relay's tables behind units of work.
+//!
+//! Owns which statements stand in one transaction; each table's file owns its statements. Times are milliseconds since
+//! the Unix epoch.
+
+mod codes;
+mod device_queue;
+mod devices;
+mod envelopes;
+mod expiry;
+mod handover;
+mod holders;
+mod inbound;
+mod keys;
+mod numbers;
+mod prekeys;
+mod registration;
+mod reports;
+mod statistics;
+mod submissions;
+mod submit;
+
+use sealpost_database::{Database, DatabaseError, DatabaseUrl, Migration, PoolOptions};
+
+use crate::{
+    RelayError,
+    auth::TokenDigest,
+    ids::{DeviceIdentity, HolderId, PhoneNumber, PhoneNumberId},
+};
+
+pub(crate) use device_queue::Waiting;
+pub(crate) use inbound::Collected;
+
+const MIGRATIONS: &[Migration] = &[Migration::new(
+    1,
+    "relay",
+    include_str!("../../migrations/0001_relay.sql"),
+)];
+
+/// Bytes of ciphertext in one page of a stream; one item more may follow.
+const PAGE_BYTES: usize = 512 * 1024;
+
+/// The relay's database. Clones share it.
+#[derive(Clone, Debug)]
+pub struct Datastore {
+    database: Database,
+}
+
+impl Datastore {
+    /// Opens the database at `url` and brings it to this binary's schema.
+    ///
+    /// # Errors
+    /// When it cannot be opened or was made by a newer binary.
+    pub async fn open(url: DatabaseUrl) -> Result<Self, RelayError> {
+        let database = Database::open(url, MIGRATIONS, PoolOptions::default()).await?;
+        Ok(Self { database })
+    }
+
+    /// Waits for what has begun and closes.
+    ///
+    /// # Errors
+    /// When the log could not be emptied.
+    pub async fn close(&self) -> Result<(), RelayError> {
+        Ok(self.database.close().await?)
+    }
+
+    /// # Errors
+    /// `DeviceUnknown` when no device has this token.
+    pub(crate) async fn device_by_token(
+        &self,
+        token: TokenDigest,
+    ) -> Result<DeviceIdentity, RelayError> {
+        self.database
+            .read("authenticate_device", move |db| {
+                Box::pin(async move {
+                    devices::device_by_token(db, token)
+                        .await?
+                        .ok_or(RelayError::DeviceUnknown)
+                })
+            })
+            .await
+    }
+
+    /// # Errors
+    /// `DeviceUnknown` when the device was replaced.
+    pub(crate) async fn check_device(&self, holder: HolderId) -> Result<(), RelayError> {
+        let exists = self
+            .database
+            .read("check_device", move |db| {
+                Box::pin(
+                    async move { Ok::<_, RelayError>(devices::device_exists(db, holder).await?) },
+                )
+            })
+            .await?;
+        if exists {
+            Ok(())
+        } else {
+            Err(RelayError::DeviceUnknown)
+        }
+    }
+
+    /// What waits for a device after `after`, in order.
+    pub(crate) async fn waiting(
+        &self,
+        holder: HolderId,
+        after: i64,
+        limit: usize,
+        now: i64,
+    ) -> Result<Vec<Waiting>, RelayError> {
+        self.database
+            .read("receive", move |db| {
+                Box::pin(async move {
+                    Ok(device_queue::waiting_page(db, holder, after, limit, now).await?)
+                })
+            })
+            .await
+    }
+
+    /// Forgets what a device keeps; ids of others' queues are passed over.
+    pub(crate) async fn forget_waiting(
+        &self,
+        holder: HolderId,
+        ids: Vec<i64>,
+    ) -> Result<(), RelayError> {
+        self.database
+            .run_tx("receive_acknowledge", move |tx| {
+                let ids = ids.clone();
+                Box::pin(async move { Ok(device_queue::waiting_delete(tx, holder, &ids).await?) })
+            })
+            .await
+    }
+
+    /// What waits for the gateway after `after`, in order.
+    pub(crate) async fn collected(
+        &self,
+        after: i64,
+        limit: usize,
+        now: i64,
+    ) -> Result<Vec<Collected>, RelayError> {
+        self.database
+            .read("collect", move |db| {
+                Box::pin(async move { Ok(inbound::inbound_page(db, after, limit, now).await?) })
+            })
+            .await
+    }
+
+    /// Forgets what the gateway keeps.
+    pub(crate) async fn forget_collected(&self, ids: Vec<i64>) -> Result<(), RelayError> {
+        self.database
+            .run_tx("collect_acknowledge", move |tx| {
+                let ids = ids.clone();
+                Box::pin(async move { Ok(inbound::inbound_delete(tx, &ids).await?) })
+            })
+            .await
+    }
+
+    /// Deletes, or only counts, at most `limit` rows that are over at `now`; and whether more are left.
+    pub(crate) async fn expire(
+        &self,
+        limit: u32,
+        dry_run: bool,
+        now: i64,
+    ) -> Result<(u64, bool), RelayError> {
+        let (rows, more) = self
+            .database
+            .run_tx("delete_expired", move |tx| {
+                Box::pin(async move {
+                    Ok::<_, RelayError>(expiry::expired(tx, limit, dry_run, now).await?)
+                })
+            })
+            .await?;
+        if rows > 0 && !dry_run && !more {
+            self.empty_log().await;
+        }
+        Ok((rows, more))
+    }
+
+    /// Deletes everything queued or remembered between a number and a consumer.
+    pub(crate) async fn erase_peer(
+        &self,
+        number: PhoneNumberId,
+        peer: PhoneNumber,
+    ) -> Result<u64, RelayError> {
+        let rows = self
+            .database
+            .run_tx("erase_peer", move |tx| {
+                let (number, peer) = (number.clone(), peer.clone());
+                Box::pin(async move {
+                    let rows = device_queue::waiting_erase(tx, &number, &peer).await?
+                        + inbound::inbound_erase(tx, &number, &peer).await?
+                        + submissions::submission_erase(tx, &number, &peer).await?
+                        + envelopes::envelope_erase(tx, &number, &peer).await?;
+                    Ok::<_, RelayError>(rows)
+                })
+            })
+            .await?;
+        self.empty_log().await;
+        Ok(rows)
+    }
+
+    /// So that deleted rows leave the disk. A reader in the way only delays it to the next time.
+    async fn empty_log(&self) {
+        if let Err(error) = self.database.checkpoint().await {
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "the log could not be emptied"
+            );
+        }
+    }
+}
+
+/// A stored value that does not fit its type: only a damaged database has one.
+fn damaged<T>(value: Option<T>) -> Result<T, DatabaseError> {
+    value.ok_or(DatabaseError::Damaged)
+}
+
+/// An id, length or count of the contract, as it was stored.
+fn small(value: i64) -> Result<u32, DatabaseError> {
+    damaged(u32::try_from(value).ok())
+}

@@ -1,0 +1,83 @@
+//! What waits for one device, on its stream.
+
+use std::sync::Arc;
+
+use futures::Stream;
+use sealpost_proto::relay::v1::{DeviceEnvelope, ReceiveResponse};
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+use tonic::Status;
+
+use crate::{
+    Relay, RelayError,
+    datastore::Waiting,
+    delivery::{Queue, deliver},
+    hub::QueueName,
+    ids::{DeviceIdentity, HolderId},
+};
+
+/// Serves the queue of `device`.
+///
+/// # Errors
+/// `DeviceUnknown` when it was replaced meanwhile.
+pub(super) async fn start(
+    relay: Arc<Relay>,
+    device: DeviceIdentity,
+    acknowledgements: impl Stream<Item = Result<Vec<u64>, Status>> + Send + Unpin + 'static,
+    stop: CancellationToken,
+) -> Result<ReceiverStream<Result<ReceiveResponse, Status>>, RelayError> {
+    let holder = device.holder;
+    // First the seat, then the look: a registration that comes between them is seen by the one or by the other.
+    let seat = relay.hub.sit(QueueName::Device(holder));
+    relay.datastore.check_device(holder).await?;
+    Ok(deliver(
+        DeviceQueue { relay, holder },
+        seat,
+        acknowledgements,
+        stop,
+    ))
+}
+
+struct DeviceQueue {
+    relay: Arc<Relay>,
+    holder: HolderId,
+}
+
+impl Queue for DeviceQueue {
+    type Page = ReceiveResponse;
+
+    async fn page(
+        &self,
+        after: i64,
+        limit: usize,
+    ) -> Result<(Vec<i64>, ReceiveResponse), RelayError> {
+        let now = self.relay.now();
+        let waiting = self
+            .relay
+            .datastore
+            .waiting(self.holder, after, limit, now)
+            .await?;
+        let ids = waiting.iter().map(|waiting| waiting.queue_id).collect();
+        let envelopes = waiting.into_iter().map(Into::into).collect();
+        Ok((ids, ReceiveResponse { envelopes }))
+    }
+
+    async fn acknowledge(&self, ids: Vec<i64>) -> Result<(), RelayError> {
+        self.relay.datastore.forget_waiting(self.holder, ids).await
+    }
+}
+
+impl From<Waiting> for DeviceEnvelope {
+    fn from(waiting: Waiting) -> Self {
+        Self {
+            queue_id: waiting.queue_id.unsigned_abs(),
+            phone_number_id: waiting.number.as_str().to_owned(),
+            message_id: waiting.message.as_bytes().to_vec().into(),
+            attempt: waiting.attempt,
+            r#type: waiting.kind,
+            ciphertext: waiting.ciphertext,
+            received_at_ms: waiting.received_at.unsigned_abs(),
+            category: waiting.category,
+        }
+    }
+}

@@ -1,0 +1,40 @@
+//! `sealpost-relay`: reads its settings and serves, or makes its bundle key.
+
+use std::io::{self, Write};
+
+use clap::Parser;
+use sealpost_relay::{BundleKey, Config, serve};
+use sealpost_runtime::{
+    args::ServiceArgs,
+    config::{load, only_checked},
+    process, shutdown, telemetry,
+};
+
+/// Forwards ciphertext between consumers' devices and the gateway.
+#[derive(Parser)]
+#[command(name = "sealpost-relay", version)]
+struct Arguments {
+    #[command(flatten)]
+    service: ServiceArgs,
+
+    /// Make the bundle key when there is none, write its public half beside it (.pub) and to standard output, and stop.
+    #[arg(long)]
+    init: bool,
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    process::harden()?;
+    let Arguments { service, init } = Arguments::parse();
+    let config: Config = load("relay", &service)?;
+    if only_checked(&service) {
+        return Ok(());
+    }
+    if init {
+        let public = BundleKey::init(&config.bundle_key)?.public_key();
+        writeln!(io::stdout(), "{}", hex::encode(public))?;
+        return Ok(());
+    }
+    telemetry::init("relay", &config.log, &service)?;
+    serve(config, shutdown::on_signals()?).await
+}

@@ -1,0 +1,178 @@
+//! What both faces share: the datastore, the clock, the key, who listens, and how often who may do what.
+
+use std::{sync::Arc, time::Duration};
+
+use sealpost_proto::relay::v1 as wire;
+use sealpost_runtime::Clock;
+
+use crate::{
+    BundleKey, CodeSender, Datastore, LimitsConfig, RelayError,
+    auth::{TokenDigest, TokenText},
+    codes::{ATTEMPTS, Code, CodeDigests, LIFETIME},
+    hub::{Hub, QueueName},
+    ids::{DeviceIdentity, HolderId, PhoneNumber, random},
+    rate::{RateLimit, Source},
+    upload::FullUpload,
+    validate,
+};
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// One relay.
+pub struct Relay {
+    pub(crate) datastore: Datastore,
+    pub(crate) clock: Clock,
+    pub(crate) key: BundleKey,
+    pub(crate) hub: Arc<Hub>,
+    pub(crate) limits: LimitsConfig,
+    pub(crate) bundles_per_device: RateLimit<HolderId>,
+    digests: CodeDigests,
+    sender: Arc<dyn CodeSender>,
+    codes_per_number: RateLimit<PhoneNumber>,
+    codes_per_source: RateLimit<Source>,
+    guesses_per_number: RateLimit<PhoneNumber>,
+    guesses_per_source: RateLimit<Source>,
+}
+
+impl Relay {
+    /// Over an open datastore.
+    #[must_use]
+    pub fn new(
+        datastore: Datastore,
+        clock: Clock,
+        key: BundleKey,
+        sender: Arc<dyn CodeSender>,
+        limits: LimitsConfig,
+    ) -> Self {
+        let guesses = limits
+            .codes_per_number
+            .saturating_mul(ATTEMPTS.unsigned_abs() as u32);
+        Self {
+            datastore,
+            clock,
+            digests: CodeDigests::new(key.code_key()),
+            key,
+            hub: Arc::default(),
+            sender,
+            bundles_per_device: RateLimit::new(limits.bundles_per_device, HOUR),
+            codes_per_number: RateLimit::new(limits.codes_per_number, HOUR),
+            codes_per_source: RateLimit::new(limits.codes_per_source, HOUR),
+            guesses_per_number: RateLimit::new(guesses, HOUR),
+            guesses_per_source: RateLimit::new(limits.codes_per_source, HOUR),
+            limits,
+        }
+    }
+
+    /// Milliseconds since the Unix epoch, as the tables keep it.
+    pub(crate) fn now(&self) -> i64 {
+        i64::try_from(self.clock.now().as_millis()).unwrap_or(i64::MAX)
+    }
+
+    /// The device that holds `token`.
+    ///
+    /// # Errors
+    /// `DeviceUnknown` when none does.
+    pub(crate) async fn authenticate(&self, token: &str) -> Result<DeviceIdentity, RelayError> {
+        self.datastore.device_by_token(TokenDigest::of(token)).await
+    }
+
+    /// Sends a code; when it ends, in milliseconds since the Unix epoch.
+    pub(crate) async fn send_code(
+        &self,
+        number: PhoneNumber,
+        source: Option<Source>,
+    ) -> Result<u64, RelayError> {
+        let now = self.clock.now();
+        if let Some(source) = source {
+            let taken = self.codes_per_source.take(source, now);
+            taken.map_err(|wait| RelayError::TooMany {
+                subject: "codes from one source",
+                wait,
+            })?;
+        }
+        let taken = self.codes_per_number.take(number.clone(), now);
+        taken.map_err(|wait| RelayError::TooMany {
+            subject: "codes for one number",
+            wait,
+        })?;
+
+        let code = Code::random()?;
+        let expires_at_ms = (now + LIFETIME).as_millis();
+        let expires_at = i64::try_from(expires_at_ms).unwrap_or(i64::MAX);
+        let digest = self.digests.digest(&number, &code);
+        self.datastore
+            .keep_code(number.clone(), digest, expires_at)
+            .await?;
+        let sent = self
+            .sender
+            .send(number.as_str(), code.reveal(), expires_at_ms)
+            .await;
+        sent.map_err(RelayError::CodeNotSent)?;
+        metrics::counter!("sealpost_relay_codes_sent_total").increment(1);
+        Ok(expires_at_ms)
+    }
+
+    /// Puts a new device in the place of all that the number had; its device id and its token.
+    pub(crate) async fn register_device(
+        &self,
+        number: PhoneNumber,
+        code: Code,
+        keys: FullUpload,
+        source: Option<Source>,
+    ) -> Result<(u32, TokenText), RelayError> {
+        let now = self.clock.now();
+        if let Some(source) = source {
+            let taken = self.guesses_per_source.take(source, now);
+            taken.map_err(|wait| RelayError::TooMany {
+                subject: "registrations from one source",
+                wait,
+            })?;
+        }
+        let taken = self.guesses_per_number.take(number.clone(), now);
+        taken.map_err(|wait| RelayError::TooMany {
+            subject: "registrations of one number",
+            wait,
+        })?;
+
+        let token = TokenText::from_random(random()?);
+        let digests = self.digests.clone();
+        let registered = self
+            .datastore
+            .register(number, code, digests, keys, token.digest(), self.now())
+            .await?;
+        for device in registered.replaced {
+            self.hub.dismiss(device);
+        }
+        metrics::counter!("sealpost_relay_devices_registered_total").increment(1);
+        Ok((registered.device_id, token))
+    }
+
+    /// Takes one of the gateway's batches.
+    pub(crate) async fn submit(
+        &self,
+        batch: wire::SubmitRequest,
+    ) -> Result<wire::SubmitResponse, RelayError> {
+        validate::at_most("items", batch.items.len())?;
+        let now = self.now();
+        let items = batch
+            .items
+            .into_iter()
+            .map(|item| validate::submit_item(item, now))
+            .collect();
+        let (outcomes, reached) = self
+            .datastore
+            .submit(items, self.limits.device_queue, now)
+            .await?;
+        for device in reached {
+            self.hub.wake(QueueName::Device(device));
+        }
+        for outcome in &outcomes {
+            let name = outcome.as_str_name();
+            metrics::counter!("sealpost_relay_submitted_total", "outcome" => name).increment(1);
+        }
+        Ok(wire::SubmitResponse {
+            batch_id: batch.batch_id,
+            outcomes: outcomes.into_iter().map(Into::into).collect(),
+        })
+    }
+}
