@@ -1,0 +1,77 @@
+//! `sealpost-retention`: reads its configuration, builds the jobs, runs and serves them.
+
+use anyhow::Context;
+use clap::Parser;
+use sealpost_proto::FILE_DESCRIPTOR_SET;
+use sealpost_retention::{
+    access::ACCESS, config::Config, datastore::Datastore, jobs::Jobs, peers::Peers, schedule,
+    service::Retention,
+};
+use sealpost_runtime::{
+    Clock,
+    args::ServiceArgs,
+    config::{self, PeerConfig},
+    process,
+    server::{Listener, MetricsServer, Server, Services},
+    shutdown, telemetry,
+    tls::{self, ServiceTls, TlsError},
+};
+use tonic::transport::Channel;
+
+/// The jobs that make retention promises true.
+#[derive(Parser)]
+#[command(name = "sealpost-retention", version)]
+struct Arguments {
+    #[command(flatten)]
+    service: ServiceArgs,
+}
+
+fn main() -> anyhow::Result<()> {
+    process::harden().context("the process cannot be hardened")?;
+    let arguments = Arguments::parse().service;
+    let config: Config = config::load("retention", &arguments)?;
+    config.check()?;
+    if config::only_checked(&arguments) {
+        return Ok(());
+    }
+    telemetry::init("retention", &config.log, &arguments)?;
+    tokio::runtime::Runtime::new()?.block_on(serve(config))
+}
+
+async fn serve(config: Config) -> anyhow::Result<()> {
+    let stop = shutdown::on_signals()?;
+    if let Some(metrics) = &config.metrics {
+        tokio::spawn(MetricsServer::bind(metrics).await?.serve(stop.clone()));
+    }
+    let clock = Clock::from_config(&config.clock());
+    let tls = ServiceTls::load(&config.server.tls)?;
+    let peers = Peers::new(
+        tls::connect(&config.peers.vault, &tls)?,
+        channels(&config.peers.stores, &tls)?,
+        channels(&config.peers.relays, &tls)?,
+    );
+    let datastore = Datastore::open(config.database.clone(), config.receipt_key()?).await?;
+    let jobs = Jobs::new(datastore.clone(), peers, clock, config.batch_limit);
+    let schedule = tokio::spawn(schedule::keep(
+        jobs.clone(),
+        config.interval(),
+        stop.clone(),
+    ));
+
+    let retention = Retention::new(jobs, datastore.clone());
+    let services = Services::new(FILE_DESCRIPTOR_SET)?.add(retention.into_server());
+    let listener = Listener::bind(config.server.listen).await?;
+    tracing::info!(address = %listener.local_addr(), "listening");
+    let served = Server::mutual(listener, services, &config.server, tls, &ACCESS)
+        .serve(stop.clone())
+        .await;
+
+    stop.cancel();
+    schedule.await?;
+    datastore.close().await?;
+    Ok(served?)
+}
+
+fn channels(peers: &[PeerConfig], tls: &ServiceTls) -> Result<Vec<Channel>, TlsError> {
+    peers.iter().map(|peer| tls::connect(peer, tls)).collect()
+}

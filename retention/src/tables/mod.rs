@@ -1,0 +1,42 @@
+//! The tables, one file each: statements and the reading of rows, no decisions.
+
+pub(crate) mod pins;
+pub(crate) mod receipts;
+pub(crate) mod runs;
+
+use sealpost_database::{
+    Migration, Row,
+    sqlx::{self, Row as _},
+};
+use sealpost_runtime::Timestamp;
+
+/// Retention's schema. Append only.
+pub(crate) const MIGRATIONS: &[Migration] = &[Migration::new(
+    1,
+    "retention",
+    include_str!("../../migrations/0001_retention.sql"),
+)];
+
+/// For binding.
+pub(crate) fn column(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+/// For binding, in milliseconds.
+pub(crate) fn time_column(time: Timestamp) -> i64 {
+    column(time.as_millis())
+}
+
+/// A column that holds a number that was never negative.
+pub(crate) fn number_at(row: &Row, name: &'static str) -> Result<u64, sqlx::Error> {
+    let value: i64 = row.try_get(name)?;
+    whole(u64::try_from(value).ok(), name)
+}
+
+/// A value that reads back in shape; anything else means that something but retention wrote it.
+pub(crate) fn whole<T>(value: Option<T>, name: &'static str) -> Result<T, sqlx::Error> {
+    value.ok_or_else(|| sqlx::Error::ColumnDecode {
+        index: name.to_owned(),
+        source: "the value is out of range".into(),
+    })
+}
