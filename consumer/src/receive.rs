@@ -18,8 +18,8 @@ use crate::{
     state::{MessageKey, ReceiptMark},
 };
 
-/// A message is asked for again after every failed attempt up to this one.
-pub(crate) const LAST_ATTEMPT: u32 = 5;
+/// A message is asked for again after every failed attempt up to this one; what the relay accepts.
+pub(crate) const LAST_ATTEMPT: u32 = 4;
 
 /// Takes one envelope in. Answers whether it spent a prekey.
 pub(crate) fn take_in(

@@ -278,7 +278,7 @@ async fn a_changed_identity_is_told_before_its_first_message_and_pinned() {
 }
 
 #[tokio::test]
-async fn an_unknown_business_is_an_error_and_a_vanished_one_an_event() {
+async fn an_unknown_business_is_an_error() {
     let world = World::new().await;
     let client = world.device().await;
     let nobody: PhoneNumber = "15551112222".parse().unwrap();
@@ -486,4 +486,98 @@ async fn a_wrong_code_registers_nothing_and_the_next_try_keeps_the_keys() {
     let state = world.registered(state).await;
     assert_eq!(state.identity_key(), key);
     assert_eq!(state.registration().unwrap().device_id, 1);
+}
+
+#[tokio::test]
+async fn a_message_to_a_vanished_number_ends_as_an_event() {
+    let mut world = World::new().await;
+    let client = world.device().await;
+    client.send(shop(), &content::text("hello")).await.unwrap();
+    world.heard(1).await;
+    soon(client.flush()).await.unwrap();
+    world.relay.inner().vanished = true;
+    let sent = client
+        .send(number(), &content::text("still there?"))
+        .await
+        .unwrap();
+    let told = event(&client).await;
+    assert!(
+        matches!(&told.kind, EventKind::SendFailed { message_id, .. } if *message_id == sent),
+        "{told:?}"
+    );
+    soon(client.flush()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_full_queue_holds_messages_back_and_nothing_else() {
+    let mut world = World::new().await;
+    let client = world.device().await;
+    client.send(shop(), &content::text("first")).await.unwrap();
+    world.heard(1).await;
+    soon(client.flush()).await.unwrap();
+    world.relay.inner().full = 3;
+    client
+        .send(number(), &content::text("second"))
+        .await
+        .unwrap();
+    world.relay.until(|relay| relay.full < 3).await;
+    world.say(1, "meanwhile");
+    assert_eq!(text(&client).await, "meanwhile");
+    world.relay.until(|relay| relay.receipts.len() == 1).await;
+    assert_eq!(world.heard(1).await, ["second"]);
+}
+
+#[tokio::test]
+async fn a_receipt_that_the_relay_refuses_does_not_take_others_with_it() {
+    let mut world = World::new().await;
+    let client = world.device().await;
+    client.send(shop(), &content::text("hello")).await.unwrap();
+    world.heard(1).await;
+    soon(client.flush()).await.unwrap();
+    {
+        let mut inner = world.relay.inner();
+        inner.forgotten = vec![2];
+        inner.down = true;
+    }
+    for id in 1..=3 {
+        world.say(id, "words");
+        text(&client).await;
+    }
+    world.relay.inner().down = false;
+    soon(client.flush()).await.unwrap();
+    assert_eq!(receipts(&world, ReceiptKind::Delivered), [1, 3]);
+}
+
+#[tokio::test]
+async fn the_last_attempt_is_not_asked_for_again() {
+    let mut world = World::new().await;
+    let client = world.device().await;
+    client.send(shop(), &content::text("hello")).await.unwrap();
+    world.heard(1).await;
+    for attempt in 0..=5 {
+        let mut broken = world.business.write_text(1, "words");
+        broken.attempt = attempt;
+        broken.ciphertext = broken.ciphertext.slice(1..);
+        world.relay.enqueue(broken);
+        let told = event(&client).await;
+        let EventKind::Undecryptable {
+            attempt: failed,
+            last,
+            ..
+        } = told.kind
+        else {
+            panic!("{told:?}")
+        };
+        assert_eq!((failed, last), (attempt, attempt == 5));
+    }
+    soon(client.flush()).await.unwrap();
+    let asked: Vec<_> = world
+        .relay
+        .inner()
+        .retries
+        .iter()
+        .map(|retry| retry.failed_attempt)
+        .collect();
+    assert_eq!(asked, [0, 1, 2, 3, 4]);
+    world.relay.until(|relay| relay.queue.is_empty()).await;
 }

@@ -255,33 +255,58 @@ async fn receipt(shared: &Shared, receipts: Vec<(MessageKey, ReceiptMark, Timest
     if receipts.is_empty() {
         return round;
     }
-    let request = SendReceiptsRequest {
-        receipts: receipts
-            .iter()
-            .map(|((number, message_id), mark, time)| DeviceReceipt {
-                phone_number_id: number.as_str().to_owned(),
-                message_id: message_id.0.to_vec().into(),
-                kind: *mark as i32,
-                time_ms: time.as_millis(),
-            })
-            .collect(),
-    };
-    let mut request = shared.session.request(request);
-    request.set_timeout(CALL_TIMEOUT);
-    match shared.session.device().send_receipts(request).await {
+    match send_receipts(shared, &receipts).await {
         Err(status) if !is_final(&status) => {
             return Round {
                 error: Some(status),
                 ..round
             };
         }
-        Err(status) => tracing::warn!(code = ?status.code(), "the relay refused receipts"),
-        Ok(_) => {}
+        // All or none: one message that the relay has forgotten by now must not cost the others their receipts.
+        Err(_) if receipts.len() > 1 => return one_by_one(shared, receipts).await,
+        _ => {}
     }
     for (key, mark, _) in receipts {
         round.changes.push(Change::ReceiptDone { key, mark });
     }
     round
+}
+
+async fn one_by_one(shared: &Shared, receipts: Vec<(MessageKey, ReceiptMark, Timestamp)>) -> Round {
+    let mut round = Round::default();
+    for receipt in receipts {
+        match send_receipts(shared, std::slice::from_ref(&receipt)).await {
+            Err(status) if !is_final(&status) => {
+                round.error = Some(status);
+                break;
+            }
+            // Refused for good: nobody waits for this receipt any more.
+            _ => round.changes.push(Change::ReceiptDone {
+                key: receipt.0,
+                mark: receipt.1,
+            }),
+        }
+    }
+    round
+}
+
+async fn send_receipts(
+    shared: &Shared,
+    receipts: &[(MessageKey, ReceiptMark, Timestamp)],
+) -> Result<(), tonic::Status> {
+    let receipts = receipts
+        .iter()
+        .map(|((number, message_id), mark, time)| DeviceReceipt {
+            phone_number_id: number.as_str().to_owned(),
+            message_id: message_id.0.to_vec().into(),
+            kind: *mark as i32,
+            time_ms: time.as_millis(),
+        })
+        .collect();
+    let mut request = shared.session.request(SendReceiptsRequest { receipts });
+    request.set_timeout(CALL_TIMEOUT);
+    shared.session.device().send_receipts(request).await?;
+    Ok(())
 }
 
 async fn retry(shared: &Shared, retries: Vec<(MessageKey, u32)>) -> Round {

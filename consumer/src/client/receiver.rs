@@ -30,6 +30,8 @@ const SEEN_FOR: Duration = Duration::from_secs(35 * 24 * 3600);
 const SEEN_SLACK: Duration = Duration::from_secs(24 * 3600);
 /// Answers of the relay that are taken in with one commit, when they are here already.
 const ANSWERS_AT_ONCE: usize = 16;
+/// Queue ids in one acknowledgement.
+const ACKNOWLEDGED_AT_ONCE: usize = 256;
 /// A stream that lasted this long was a success: the pauses begin small again.
 const STEADY: Duration = Duration::from_secs(5);
 
@@ -86,7 +88,10 @@ async fn listen(shared: &Shared) -> Result<(), ConsumerError> {
         if !acknowledge.is_empty() {
             take_in(shared, envelopes).await?;
             // Durable now: the relay may forget them. When it cannot hear us it sends them again.
-            let _ = requests.send(ReceiveRequest { acknowledge }).await;
+            for acknowledge in acknowledge.chunks(ACKNOWLEDGED_AT_ONCE) {
+                let acknowledge = acknowledge.to_vec();
+                let _ = requests.send(ReceiveRequest { acknowledge }).await;
+            }
         }
         if let Some(status) = failure {
             return Err(status.into());

@@ -265,7 +265,7 @@ fn long_renewed_prekeys_are_forgotten() {
                 .epoch_millis()
         })
         .collect();
-    // Renewed every eight days and kept for 35 days after: the present one, four before it, and one just replaced long ago.
+    // Made on days 0, 8, …, 56. On day 56 the two that were replaced by day 21 are past their 35 days.
     assert_eq!(made.len(), 6);
     assert_eq!(receiver_ids(&state, PrekeyKind::Signed), 6);
     assert_eq!(*made.last().unwrap(), now.as_millis());

@@ -50,6 +50,12 @@ pub struct Inner {
     pub down: bool,
     /// The device's token is no longer good.
     pub refuse: bool,
+    /// So many messages find no room.
+    pub full: usize,
+    /// No business has this number any more.
+    pub vanished: bool,
+    /// First bytes of messages that the relay has forgotten: a receipt for one spoils its whole call.
+    pub forgotten: Vec<u8>,
     pub on_ack: Option<OnAck>,
     next: u64,
     streams: CancellationToken,
@@ -243,8 +249,13 @@ impl DeviceService for RelayDouble {
         inner.submitted += 1;
         let mut outcomes = Vec::new();
         for message in request.into_inner().messages {
-            if message.phone_number_id != NUMBER {
+            if message.phone_number_id != NUMBER || inner.vanished {
                 outcomes.push(SubmitMessageOutcome::NumberUnknown.into());
+                continue;
+            }
+            if inner.full > 0 {
+                inner.full -= 1;
+                outcomes.push(SubmitMessageOutcome::QueueFull.into());
                 continue;
             }
             let before = inner
@@ -318,7 +329,15 @@ impl DeviceService for RelayDouble {
         request: Request<SendReceiptsRequest>,
     ) -> Result<Response<SendReceiptsResponse>, Status> {
         self.up(&request)?;
-        self.inner().receipts.extend(request.into_inner().receipts);
+        let receipts = request.into_inner().receipts;
+        let mut inner = self.inner();
+        if receipts
+            .iter()
+            .any(|receipt| inner.forgotten.contains(&receipt.message_id[0]))
+        {
+            return Err(Status::not_found("forgotten"));
+        }
+        inner.receipts.extend(receipts);
         Ok(Response::new(SendReceiptsResponse {}))
     }
 
