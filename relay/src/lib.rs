@@ -35,4 +35,4 @@ pub use device::DeviceFace;
 pub use error::RelayError;
 pub use platform::PlatformFace;
 pub use relay::Relay;
-pub use server::serve;
+pub use server::BoundRelay;

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use clap::Parser;
-use sealpost_relay::{BundleKey, Config, serve};
+use sealpost_relay::{BoundRelay, BundleKey, Config};
 use sealpost_runtime::{
     args::ServiceArgs,
     config::{load, only_checked},
@@ -36,5 +36,6 @@ async fn main() -> anyhow::Result<()> {
         return Ok(());
     }
     telemetry::init("relay", &config.log, &service)?;
-    serve(config, shutdown::on_signals()?).await
+    let relay = BoundRelay::bind(config).await?;
+    relay.serve(shutdown::on_signals()?).await
 }

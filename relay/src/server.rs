@@ -1,6 +1,6 @@
 //! Puts the relay on its two faces and keeps it there until told to stop.
 
-use std::sync::Arc;
+use std::{net::SocketAddr, sync::Arc};
 
 use anyhow::Context;
 use sealpost_proto::{
@@ -21,66 +21,100 @@ use crate::{
     FileSender, PlatformFace, Relay, auth::TokenLayer,
 };
 
-/// Serves until `shutdown`, then lets calls end and closes the database.
-///
-/// # Errors
-/// When the bundle key, the database, the certificates or an address cannot be used, or a transport fails.
-pub async fn serve(config: Config, shutdown: CancellationToken) -> anyhow::Result<()> {
-    let metrics = match &config.metrics {
-        Some(metrics) => Some(MetricsServer::bind(metrics).await.context("metrics")?),
-        None => None,
-    };
-    let key = BundleKey::load(&config.bundle_key)
-        .context("no usable bundle key; `sealpost-relay --init` makes one")?;
-    let service_tls = ServiceTls::load(&config.server.tls).context("server.tls")?;
-    let public_tls = PublicTls::load(&config.public.tls).context("public.tls")?;
-    let platform_listener = Listener::bind(config.server.listen)
-        .await
-        .context("server.listen")?;
-    let device_listener = Listener::bind(config.public.listen)
-        .await
-        .context("public.listen")?;
+/// The relay, with both faces bound and nobody served yet.
+pub struct BoundRelay {
+    platform: (SocketAddr, Server),
+    device: (SocketAddr, Server),
+    metrics: Option<MetricsServer>,
+    datastore: Datastore,
+}
 
-    let datastore = Datastore::open(config.database.clone())
-        .await
-        .context("database")?;
-    let clock = Clock::from_config(&config.clock);
-    let sender = sender(&config.codes);
-    let relay = Relay::new(datastore.clone(), clock, key, sender, config.limits.clone());
-    let relay = Arc::new(relay);
+impl BoundRelay {
+    /// Opens what the configuration names.
+    ///
+    /// # Errors
+    /// When the bundle key, the database, the certificates or an address cannot be used.
+    pub async fn bind(config: Config) -> anyhow::Result<Self> {
+        let metrics = match &config.metrics {
+            Some(metrics) => Some(MetricsServer::bind(metrics).await.context("metrics")?),
+            None => None,
+        };
+        let key = BundleKey::load(&config.bundle_key)
+            .context("no usable bundle key; `sealpost-relay --init` makes one")?;
+        let service_tls = ServiceTls::load(&config.server.tls).context("server.tls")?;
+        let public_tls = PublicTls::load(&config.public.tls).context("public.tls")?;
+        let platform_listener = Listener::bind(config.server.listen)
+            .await
+            .context("server.listen")?;
+        let device_listener = Listener::bind(config.public.listen)
+            .await
+            .context("public.listen")?;
 
-    let platform = PlatformServiceServer::new(PlatformFace::new(relay.clone()))
-        .max_decoding_message_size(MAX_MESSAGE_BYTES);
-    let device = DeviceServiceServer::new(DeviceFace::new(relay.clone()))
-        .max_decoding_message_size(MAX_MESSAGE_BYTES);
-    let (platform_services, device_services) = (
-        Services::new(FILE_DESCRIPTOR_SET)?.add(platform),
-        Services::new(FILE_DESCRIPTOR_SET)?.add(device),
-    );
+        let datastore = Datastore::open(config.database).await.context("database")?;
+        let clock = Clock::from_config(&config.clock);
+        let sender = sender(&config.codes);
+        let relay = Relay::new(datastore.clone(), clock, key, sender, config.limits);
+        let relay = Arc::new(relay);
 
-    tracing::info!(address = %platform_listener.local_addr(), name = "platform", "listening");
-    tracing::info!(address = %device_listener.local_addr(), name = "device", "listening");
-    if let Some(metrics) = metrics {
-        tokio::spawn(metrics.serve(shutdown.clone()));
+        let platform = PlatformServiceServer::new(PlatformFace::new(relay.clone()))
+            .max_decoding_message_size(MAX_MESSAGE_BYTES);
+        let device = DeviceServiceServer::new(DeviceFace::new(relay.clone()))
+            .max_decoding_message_size(MAX_MESSAGE_BYTES);
+        let platform = Services::new(FILE_DESCRIPTOR_SET)?.add(platform);
+        let device = Services::new(FILE_DESCRIPTOR_SET)?.add(device);
+        Ok(Self {
+            platform: (
+                platform_listener.local_addr(),
+                Server::mutual(
+                    platform_listener,
+                    platform,
+                    &config.server,
+                    service_tls,
+                    &ACCESS,
+                ),
+            ),
+            device: (
+                device_listener.local_addr(),
+                Server::public(device_listener, device, &config.public, public_tls)
+                    .layer(TokenLayer::new(relay)),
+            ),
+            metrics,
+            datastore,
+        })
     }
-    let platform = Server::mutual(
-        platform_listener,
-        platform_services,
-        &config.server,
-        service_tls,
-        &ACCESS,
-    );
-    let device = Server::public(device_listener, device_services, &config.public, public_tls)
-        .layer(TokenLayer::new(relay));
-    let served = tokio::join!(
-        until_one_ends(platform, &shutdown),
-        until_one_ends(device, &shutdown)
-    );
-    // Close even after a failed transport, so that the log is emptied into the database.
-    let closed = datastore.close().await;
-    served.0?;
-    served.1?;
-    closed.context("database")
+
+    /// Where services call.
+    #[must_use]
+    pub fn platform_address(&self) -> SocketAddr {
+        self.platform.0
+    }
+
+    /// Where devices call.
+    #[must_use]
+    pub fn device_address(&self) -> SocketAddr {
+        self.device.0
+    }
+
+    /// Serves until `shutdown`, then lets calls end and closes the database.
+    ///
+    /// # Errors
+    /// When a transport fails or the database cannot be closed.
+    pub async fn serve(self, shutdown: CancellationToken) -> anyhow::Result<()> {
+        tracing::info!(address = %self.platform.0, name = "platform", "listening");
+        tracing::info!(address = %self.device.0, name = "device", "listening");
+        if let Some(metrics) = self.metrics {
+            tokio::spawn(metrics.serve(shutdown.clone()));
+        }
+        let served = tokio::join!(
+            until_one_ends(self.platform.1, &shutdown),
+            until_one_ends(self.device.1, &shutdown)
+        );
+        // Close even after a failed transport, so that the log is emptied into the database.
+        let closed = self.datastore.close().await;
+        served.0?;
+        served.1?;
+        closed.context("database")
+    }
 }
 
 /// A face that fails takes the other one with it: half a relay helps nobody.
