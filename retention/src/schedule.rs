@@ -2,12 +2,15 @@
 
 use std::time::Duration;
 
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 
 use crate::jobs::Jobs;
 
-/// Runs the jobs until `stop`; a run that was begun is finished first.
+/// How long a run that is under way may take to end once we are to stop. What it leaves is taken up after the next start.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// Runs the jobs until `stop`.
 pub async fn keep(jobs: Jobs, every: Duration, stop: CancellationToken) {
     let mut ticks = interval(every);
     // A run that took longer than the interval is not followed by a burst.
@@ -17,8 +20,16 @@ pub async fn keep(jobs: Jobs, every: Duration, stop: CancellationToken) {
             () = stop.cancelled() => return,
             _ = ticks.tick() => {}
         }
-        if let Err(error) = jobs.run(false).await {
-            tracing::error!(error = %error, "a run could not be recorded");
+        tokio::select! {
+            run = jobs.run(false) => if let Err(error) = run {
+                tracing::error!(error = %error, "a run could not be recorded");
+            },
+            () = grace(&stop) => return,
         }
     }
+}
+
+async fn grace(stop: &CancellationToken) {
+    stop.cancelled().await;
+    sleep(GRACE).await;
 }
