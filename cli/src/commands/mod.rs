@@ -1,5 +1,10 @@
-//! One file a command.
+//! One file or folder a command.
 
+pub mod admin;
+pub mod chat;
 pub mod control;
+pub mod demo;
+pub mod listen;
 pub mod pki;
+pub mod send;
 pub mod up;

@@ -57,7 +57,8 @@ fn codes_of(path: &Path, phone: &str) -> Vec<String> {
         .collect()
 }
 
-fn code_count(path: &Path, phone: &str) -> usize {
+/// How many codes the file has for `phone`.
+pub fn code_count(path: &Path, phone: &str) -> usize {
     codes_of(path, phone).len()
 }
 

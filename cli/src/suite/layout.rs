@@ -28,6 +28,11 @@ impl Layout {
         self.root.join("run.json")
     }
 
+    /// What the folder has been provisioned with.
+    pub fn facts_file(&self) -> PathBuf {
+        self.root.join("suite.json")
+    }
+
     /// Ports, picked once.
     pub fn ports_file(&self) -> PathBuf {
         self.root.join("ports.json")

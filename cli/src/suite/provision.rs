@@ -82,7 +82,7 @@ pub async fn business(
     messages_per_second: u32,
 ) -> anyhow::Result<()> {
     let keys = BusinessKeys::load_or_make(&layout.business())?;
-    let hpke_public = keys.hpke.public_key().to_bytes().to_vec();
+    let hpke_public = keys.hpke.public_key().to_bytes();
     let signing_public = keys.signing.verifying_key().as_bytes().to_vec();
     let mut directory = operator.directory(&ports.of(Service::Directory)?.main.to_string())?;
     let mut vault = operator.vault(&ports.of(Service::KeyVault)?.main.to_string())?;

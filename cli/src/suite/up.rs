@@ -44,7 +44,7 @@ pub async fn up(
     folders(layout, choices)?;
     let ports = Ports::load_or_pick(&layout.ports_file())?;
     certificates::ensure(layout, Clock::system().now())?;
-    let facts_file = layout.root().join("suite.json");
+    let facts_file = layout.facts_file();
     let mut facts = Facts::load_or_start(&facts_file)?;
     provision::plan_numbers(&mut facts, size.numbers)?;
     facts.save(&facts_file)?;

@@ -1,0 +1,76 @@
+//! `sealpost admin`: what an operator does, one file a family. Every call is made with the operator's certificate.
+
+mod access;
+mod business;
+mod clock;
+mod erase;
+mod number;
+mod public_key;
+mod receipt;
+mod retention;
+mod status;
+mod token;
+mod vault;
+
+use clap::{Args, Subcommand};
+
+use crate::output::Output;
+use access::AccessArgs;
+
+const EXAMPLES: &str = "Examples:
+  sealpost admin status --dir sealpost-dev
+  sealpost admin number set-retention 106540352242922 2h --dir sealpost-dev
+  sealpost admin erase --number 106540352242922 --peer 15550200000 --dir sealpost-dev
+  sealpost admin retention run --dry-run \\
+      --address retention=10.0.0.9:7004 --cert operator.pem --key operator.key --ca ca.pem";
+
+/// Operate the services: businesses, numbers, tokens, retention, erasure, health
+#[derive(Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Admin {
+    #[command(flatten)]
+    access: AccessArgs,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Businesses
+    #[command(subcommand)]
+    Business(business::Business),
+    /// Numbers of businesses
+    #[command(subcommand)]
+    Number(number::Number),
+    /// Access tokens for the gateway
+    #[command(subcommand)]
+    Token(token::Token),
+    /// The key vault's view of a number, and its clock
+    #[command(subcommand)]
+    Vault(vault::Vault),
+    Erase(erase::Erase),
+    /// Runs of the retention jobs, and receipts of destruction
+    #[command(subcommand)]
+    Retention(retention::Retention),
+    /// The clock of a suite started with `up --clock-file`
+    #[command(subcommand)]
+    Clock(clock::ClockCommand),
+    Status(status::Status),
+}
+
+impl Admin {
+    /// Does it.
+    pub async fn run(self, output: Output) -> anyhow::Result<()> {
+        let access = self.access.open()?;
+        match self.command {
+            Command::Business(command) => command.run(&access, output).await,
+            Command::Number(command) => command.run(&access, output).await,
+            Command::Token(command) => command.run(&access, output).await,
+            Command::Vault(command) => command.run(&access, output).await,
+            Command::Erase(command) => command.run(&access, output).await,
+            Command::Retention(command) => command.run(&access, output).await,
+            Command::Clock(command) => command.run(&access, output).await,
+            Command::Status(command) => command.run(&access, output).await,
+        }
+    }
+}
