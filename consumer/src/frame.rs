@@ -148,6 +148,22 @@ mod tests {
         assert!(Frame::decode(&hex::decode(hi_hex()).unwrap()).unwrap() == hi());
     }
 
+    /// The vector that the vault's own test pins.
+    #[test]
+    fn a_frame_of_the_vault_reads_and_writes_the_same() {
+        let head = "01abababababababababababababababab0f3130363534303335323234323932320b3135353531323334353637\
+                    00000102030405060200000100686980";
+        let bytes = hex::decode(head.to_owned() + &"00".repeat(253)).unwrap();
+        let frame = Frame::decode(&bytes).unwrap();
+        assert_eq!(
+            (&*frame.from, &*frame.to),
+            ("106540352242922", "15551234567")
+        );
+        assert_eq!(frame.category, Category::Utility);
+        assert_eq!(padding::unpad(&frame.padded).unwrap(), b"hi");
+        assert_eq!(*frame.encode().unwrap(), bytes);
+    }
+
     #[test]
     fn a_frame_ends_exactly_and_has_a_known_version_and_category() {
         let bytes = hi().encode().unwrap();

@@ -5,6 +5,7 @@
 //! submitted, a message before it is acknowledged.
 
 mod backoff;
+mod calls;
 mod courier;
 mod receiver;
 mod sender;

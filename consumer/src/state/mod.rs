@@ -4,7 +4,9 @@
 //! or none, before memory shows them; so whatever leaves the device afterwards rests on them.
 
 mod change;
+mod change_codec;
 mod codec;
+mod event_codec;
 mod log;
 mod model;
 mod sealing;
