@@ -1,0 +1,121 @@
+//! Saves acknowledged cursors in the store: the newest of each number, in the background, so that a slow store holds up nobody.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use sealpost_proto::store::v1::AdvanceCursorRequest;
+use tokio::{
+    sync::Notify,
+    time::{Instant, sleep},
+};
+
+use crate::{
+    backoff::{Backoff, Patience},
+    ids::PhoneNumberId,
+    peers::{CallError, called},
+    regions::Regions,
+};
+
+/// How long saving goes on after the stream ended: what is lost is only sent again.
+const AFTERWARDS: Duration = Duration::from_secs(5);
+
+/// One stream's cursors to save; dropping it lets the saver end.
+pub(super) struct Cursors {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    subscription: String,
+    pending: Mutex<BTreeMap<PhoneNumberId, u64>>,
+    changed: Notify,
+    closed: Mutex<Option<Instant>>,
+}
+
+impl Cursors {
+    /// For a subscription, by its name in the store. The future saves; whoever calls spawns it.
+    pub(super) fn new(
+        subscription: String,
+        regions: Arc<Regions>,
+    ) -> (Self, impl Future<Output = ()> + Send + 'static) {
+        let shared = Arc::new(Shared {
+            subscription,
+            pending: Mutex::default(),
+            changed: Notify::new(),
+            closed: Mutex::default(),
+        });
+        let saving = shared.clone().save_all(regions);
+        (Self { shared }, saving)
+    }
+
+    /// Everything of `number` up to `cursor` is acknowledged.
+    pub(super) fn save(&self, number: PhoneNumberId, cursor: u64) {
+        self.shared.put(number, cursor);
+        self.shared.changed.notify_one();
+    }
+}
+
+impl Drop for Cursors {
+    fn drop(&mut self) {
+        *self.shared.closed() = Some(Instant::now());
+        self.shared.changed.notify_one();
+    }
+}
+
+impl Shared {
+    async fn save_all(self: Arc<Self>, regions: Arc<Regions>) {
+        let mut patience = Patience::new(Backoff::LINK);
+        loop {
+            let next = self.pending().pop_first();
+            let Some((number, cursor)) = next else {
+                if self.closed().is_some() {
+                    return;
+                }
+                self.changed.notified().await;
+                continue;
+            };
+            if self.save(&regions, &number, cursor).await.is_ok() {
+                patience.reset();
+                continue;
+            }
+            if self.closed().is_some_and(|at| at.elapsed() > AFTERWARDS) {
+                return;
+            }
+            self.put(number, cursor);
+            sleep(patience.next_delay()).await;
+        }
+    }
+
+    async fn save(
+        &self,
+        regions: &Regions,
+        number: &PhoneNumberId,
+        cursor: u64,
+    ) -> Result<(), CallError> {
+        let store = regions.store_of(number).await?;
+        let request = AdvanceCursorRequest {
+            subscription: self.subscription.clone(),
+            phone_number_id: number.into(),
+            cursor,
+        };
+        called(store.client.clone().advance_cursor(request))
+            .await
+            .map(drop)
+    }
+
+    fn put(&self, number: PhoneNumberId, cursor: u64) {
+        let mut pending = self.pending();
+        let newest = pending.entry(number).or_default();
+        *newest = cursor.max(*newest);
+    }
+
+    fn pending(&self) -> MutexGuard<'_, BTreeMap<PhoneNumberId, u64>> {
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn closed(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.closed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,125 @@
+//! Consumers' messages: decrypt, keep, and only then may the relay forget them; at last the vault forgets its pending record.
+
+use bytes::Bytes;
+use sealpost_proto::{
+    relay::v1::InboundEnvelope,
+    store::v1::{AppendInboundItem, HasEnvelopeRequest, append_inbound_outcome::Outcome as Append},
+    vault::v1::{ConfirmItem, DecryptItem, Decrypted, Refusal, decrypt_outcome::Outcome},
+};
+
+use super::{Context, Handled};
+use crate::{
+    ids::{ContentKeyId, MessageId, PhoneNumberId},
+    peers::{Store, called},
+};
+
+pub(super) async fn handle(
+    context: &Context,
+    number: &PhoneNumberId,
+    envelope: &InboundEnvelope,
+) -> Handled {
+    let item = DecryptItem {
+        phone_number_id: number.into(),
+        peer: envelope.peer.clone(),
+        device_id: envelope.device_id,
+        r#type: envelope.r#type,
+        ciphertext: envelope.ciphertext.clone(),
+    };
+    let Ok(answer) = context.peers.vault.decrypt.call(item).await else {
+        return Handled::Again("vault");
+    };
+    let Ok(store) = context.regions.store_of(number).await else {
+        return Handled::Again("directory");
+    };
+    match answer.outcome {
+        Some(Outcome::Decrypted(decrypted)) => {
+            keep(context, number, &store, decrypted, answer.ciphertext_sha256).await
+        }
+        Some(Outcome::Refused(refusal)) => {
+            let refusal = Refusal::try_from(refusal).unwrap_or_default();
+            refused(number, &store, refusal, answer.ciphertext_sha256).await
+        }
+        None => Handled::Again("vault"),
+    }
+}
+
+async fn keep(
+    context: &Context,
+    number: &PhoneNumberId,
+    store: &Store,
+    decrypted: Decrypted,
+    ciphertext_sha256: Bytes,
+) -> Handled {
+    let item = AppendInboundItem {
+        record: decrypted.record.clone(),
+        ciphertext_sha256: ciphertext_sha256.clone(),
+        identity_changed: decrypted.identity_changed,
+    };
+    // Before the store tells of its event, so that a subscriber finds the content here.
+    remember(context, number, decrypted);
+    let kept = match store.append_inbound.call(item).await {
+        Ok(kept) => kept.outcome,
+        Err(_) => return Handled::Again("store"),
+    };
+    match kept {
+        Some(Append::Appended(_)) => Handled::Kept(ConfirmItem {
+            phone_number_id: number.into(),
+            ciphertext_sha256,
+        }),
+        Some(Append::EpochClosed(_)) => Handled::Done("epoch_closed"),
+        None => Handled::Again("store"),
+    }
+}
+
+fn remember(context: &Context, number: &PhoneNumberId, decrypted: Decrypted) {
+    let Ok(key) = ContentKeyId::parse(&decrypted.content_key_id) else {
+        return;
+    };
+    context.wraps.keep(key, decrypted.wrap);
+    let message_id = decrypted
+        .record
+        .and_then(|record| MessageId::parse(&record.message_id).ok());
+    if let (Some(message_id), Some(message)) = (message_id, decrypted.message) {
+        context
+            .contents
+            .keep((number.clone(), message_id), key, message);
+    }
+}
+
+async fn refused(
+    number: &PhoneNumberId,
+    store: &Store,
+    refusal: Refusal,
+    ciphertext_sha256: Bytes,
+) -> Handled {
+    let lost = |outcome| {
+        let reason = refusal.as_str_name();
+        tracing::warn!(reason, "a consumer's message cannot be taken");
+        Handled::Done(outcome)
+    };
+    match refusal {
+        Refusal::Duplicate => {
+            let request = HasEnvelopeRequest {
+                phone_number_id: number.into(),
+                ciphertext_sha256,
+            };
+            match called(store.client.clone().has_envelope(request)).await {
+                Ok(answer) if answer.kept => Handled::Done("repeated"),
+                Ok(_) => lost("undecryptable"),
+                Err(_) => Handled::Again("store"),
+            }
+        }
+        Refusal::Undecryptable => lost("undecryptable"),
+        Refusal::Malformed => lost("malformed"),
+        Refusal::SubjectErased | Refusal::EpochExpired => Handled::Done("erased"),
+        Refusal::Contention => Handled::Again("contention"),
+        Refusal::NumberUnknown
+        | Refusal::UnknownContentKey
+        | Refusal::KeyExpired
+        | Refusal::BundleInvalid
+        | Refusal::IdentityUnacknowledged
+        | Refusal::BusinessKeysMissing
+        | Refusal::ClockUnconfirmed
+        | Refusal::Unspecified => Handled::Again("refused"),
+    }
+}
