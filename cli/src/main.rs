@@ -12,6 +12,8 @@ mod running;
 mod suite;
 mod table;
 
+use std::process::ExitCode;
+
 use clap::{Parser, Subcommand};
 use output::Output;
 
@@ -49,18 +51,28 @@ enum Command {
     Pki(commands::pki::Pki),
 }
 
-fn main() -> anyhow::Result<()> {
+fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    let output = Output::new(arguments.json);
+    match start(arguments, output) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            output.complain(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start(arguments: Arguments, output: Output) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Runtime::new()?;
-    let ran = runtime.block_on(run(arguments));
+    let ran = runtime.block_on(run(arguments.command, output));
     // A read of the terminal that nobody waits for any more must not hold the process up.
     runtime.shutdown_background();
     ran
 }
 
-async fn run(arguments: Arguments) -> anyhow::Result<()> {
-    let output = Output::new(arguments.json);
-    match arguments.command {
+async fn run(command: Command, output: Output) -> anyhow::Result<()> {
+    match command {
         Command::Up(up) => up.run(output).await,
         Command::Stop(target) => target.stop(output),
         Command::Start(target) => target.start(output).await,

@@ -11,6 +11,7 @@ use sealpost_runtime::config::{PeerConfig, TlsConfig};
 use sealpost_runtime::identity::Role;
 use sealpost_runtime::tls::{ServiceTls, connect};
 use tonic::transport::Channel;
+use tonic_types::StatusExt;
 
 use crate::suite::run_file::RunFile;
 
@@ -92,10 +93,16 @@ impl Operator {
     }
 }
 
-/// What a failed call says to a person: its reason and its text.
+/// What a failed call says to a person: its code, reason and text, and which field is wrong when one is.
 pub fn explain(status: &tonic::Status) -> anyhow::Error {
-    match sealpost_runtime::status::reason_of(status) {
-        Some(reason) => anyhow::anyhow!("{} ({reason}): {}", status.code(), status.message()),
-        None => anyhow::anyhow!("{}: {}", status.code(), status.message()),
-    }
+    let reason = sealpost_runtime::status::reason_of(status)
+        .map_or_else(String::new, |reason| format!(" ({reason})"));
+    let details = status.get_error_details();
+    let fields: String = details.bad_request().map_or_else(String::new, |bad| {
+        bad.field_violations
+            .iter()
+            .map(|violation| format!(": {} {}", violation.field, violation.description))
+            .collect()
+    });
+    anyhow::anyhow!("{}{reason}: {}{fields}", status.code(), status.message())
 }

@@ -33,6 +33,15 @@ impl Output {
         Ok(out.flush()?)
     }
 
+    /// Prints why a command failed: what to do first, then each cause.
+    pub fn complain(self, error: &anyhow::Error) {
+        let mut words = format!("error: {error}");
+        for cause in error.chain().skip(1) {
+            words.push_str(&format!("\n  because: {cause}"));
+        }
+        self.note(&words);
+    }
+
     /// Prints words that a machine does not need.
     pub fn note(self, words: &str) {
         // Nobody listening on standard error is no reason to stop.
