@@ -1,0 +1,320 @@
+//! A conversation: one subject of one number with its sessions, in memory for one batch.
+//!
+//! Owns what a message does to it. Pure: rows come in sealed and go out sealed; items of one batch chain on it. Invariant: an
+//! item that fails leaves it as it was.
+//!
+//! Only a bundle that the relay signed says which devices a peer has. An inbound message may pin or change the identity and
+//! establish a session, but never adds a device: so no gateway can make the vault encrypt to a device of its own.
+
+mod next;
+mod rows;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use rand::{CryptoRng, Rng};
+use sealpost_envelope::{Entropy, EnvelopeError};
+use sealpost_proto::{
+    signal::v1::{DeviceAddress, DeviceCiphertext},
+    vault::v1::Refusal,
+};
+use sealpost_runtime::Timestamp;
+use zeroize::Zeroizing;
+
+use next::Next;
+
+use crate::{
+    bundle::VerifiedBundle,
+    number::Number,
+    prekey_shelf::{Shelf, Spent},
+    signal::{Ends, InboundMessage, Session, SignalError, identity_key},
+    subject::{Subject, SubjectId, Tag},
+};
+
+/// A conversation at work.
+pub(crate) struct Conversation {
+    number: Arc<Number>,
+    id: SubjectId,
+    tag: Tag,
+    /// Row version as loaded; 0 when there is no row yet.
+    version: u64,
+    subject: Subject,
+    /// Device → row version as loaded.
+    loaded: BTreeMap<u8, u64>,
+    sessions: BTreeMap<u8, Session>,
+    /// Devices whose session is another than loaded.
+    moved: BTreeSet<u8>,
+    changed: bool,
+    spent: Vec<Spent>,
+}
+
+/// How a frame is to be encrypted.
+#[derive(Clone, Copy)]
+pub(crate) struct EncryptOrder<'a> {
+    pub(crate) frame: &'a [u8],
+    pub(crate) bundle: Option<&'a VerifiedBundle>,
+    /// Make the sessions anew.
+    pub(crate) renew: bool,
+    /// Only for this device.
+    pub(crate) only: Option<u8>,
+    pub(crate) now: Timestamp,
+}
+
+/// What came of it.
+pub(crate) enum Encryption {
+    Done {
+        ciphertexts: Vec<DeviceCiphertext>,
+        identity_changed: bool,
+    },
+    /// A bundle is needed; these devices need no prekeys in it.
+    SessionRequired(Vec<DeviceAddress>),
+}
+
+/// A decrypted message, not yet taken into the conversation.
+pub(crate) struct Decrypted {
+    pub(crate) plaintext: Zeroizing<Vec<u8>>,
+    pub(crate) identity_changed: bool,
+    next: Next,
+    used: Option<crate::signal::Used>,
+}
+
+impl Conversation {
+    /// With someone never met before.
+    ///
+    /// # Errors
+    /// [`EnvelopeError::NoRandomness`].
+    pub(crate) fn begin(
+        number: Arc<Number>,
+        id: SubjectId,
+        entropy: &mut dyn Entropy,
+    ) -> Result<Self, EnvelopeError> {
+        let subject = Subject::generate(entropy)?;
+        Ok(Self {
+            number,
+            id,
+            tag: subject.tag()?,
+            version: 0,
+            subject,
+            loaded: BTreeMap::new(),
+            sessions: BTreeMap::new(),
+            moved: BTreeSet::new(),
+            changed: false,
+            spent: Vec::new(),
+        })
+    }
+
+    pub(crate) fn number(&self) -> &Arc<Number> {
+        &self.number
+    }
+
+    pub(crate) fn id(&self) -> SubjectId {
+        self.id
+    }
+
+    pub(crate) fn tag(&self) -> Tag {
+        self.tag
+    }
+
+    pub(crate) fn subject(&self) -> &Subject {
+        &self.subject
+    }
+
+    /// Counts an outbound message; answers its sequence, and whether nothing before it waits.
+    pub(crate) fn accept(&mut self) -> (u64, bool) {
+        let facts = &mut self.subject.facts;
+        let nothing_waits = facts.encrypted_through == facts.accepted;
+        facts.accepted += 1;
+        self.changed = true;
+        (facts.accepted, nothing_waits)
+    }
+
+    /// Notes that an outbound message was encrypted. The sequence comes from a record's outside and is believed only as far
+    /// as messages were accepted.
+    pub(crate) fn encrypted_through(&mut self, sequence: u64) {
+        let facts = &mut self.subject.facts;
+        facts.encrypted_through = facts.encrypted_through.max(sequence.min(facts.accepted));
+        self.changed = true;
+    }
+
+    /// Counts an inbound message; answers its sequence.
+    pub(crate) fn receive(&mut self) -> u64 {
+        self.subject.facts.received += 1;
+        self.changed = true;
+        self.subject.facts.received
+    }
+
+    /// Encrypts a frame for every known device, or for one.
+    ///
+    /// # Errors
+    /// [`Refusal::BundleInvalid`] when the bundle lacks or forges what is needed of it.
+    pub(crate) fn encrypt(
+        &mut self,
+        order: &EncryptOrder<'_>,
+        rng: &mut (impl Rng + CryptoRng),
+    ) -> Result<Encryption, Refusal> {
+        let mut next = self.next();
+        let identity_changed = order.bundle.is_some_and(|bundle| next.take_devices(bundle));
+        let targets: Vec<u8> = match order.only {
+            Some(device) => next
+                .facts
+                .devices
+                .contains_key(&device)
+                .then_some(device)
+                .into_iter()
+                .collect(),
+            None => next.facts.devices.keys().copied().collect(),
+        };
+        if targets.is_empty() {
+            return match order.bundle {
+                Some(_) => Err(Refusal::BundleInvalid),
+                None => Ok(self.session_required(order)),
+            };
+        }
+        let identity = next.identity().map_err(|_| Refusal::Undecryptable)?;
+        let mut ciphertexts = Vec::with_capacity(targets.len());
+        for device in targets {
+            let ends = Ends {
+                local: &self.number.identity,
+                subject: self.id,
+                device,
+                identity,
+            };
+            let known = next.sessions.get(&device);
+            let mut session =
+                match known.filter(|session| !order.renew && session.can_send(order.now)) {
+                    Some(session) => session.clone(),
+                    None => {
+                        let Some(bundle) = order.bundle else {
+                            return Ok(self.session_required(order));
+                        };
+                        let offer = bundle
+                            .devices
+                            .get(&device)
+                            .and_then(|offer| offer.prekeys.as_ref());
+                        let offer = offer.ok_or(Refusal::BundleInvalid)?;
+                        Session::begin(&ends, known, offer, order.now, rng)
+                            .map_err(|_| Refusal::BundleInvalid)?
+                    }
+                };
+            let (kind, ciphertext) = session
+                .encrypt(&ends, order.frame, order.now, rng)
+                .map_err(|_| Refusal::Undecryptable)?;
+            next.put(device, session);
+            ciphertexts.push(DeviceCiphertext {
+                device: Some(DeviceAddress {
+                    device_id: device.into(),
+                    registration_id: next.facts.devices.get(&device).copied().unwrap_or(0),
+                }),
+                r#type: kind.into(),
+                ciphertext: ciphertext.into(),
+            });
+        }
+        self.take(next);
+        Ok(Encryption::Done {
+            ciphertexts,
+            identity_changed,
+        })
+    }
+
+    /// Decrypts a message of a device. The conversation is as before until [`Conversation::commit`].
+    ///
+    /// # Errors
+    /// [`Refusal::Duplicate`] or [`Refusal::Undecryptable`].
+    pub(crate) fn decrypt(
+        &self,
+        device: u8,
+        message: &InboundMessage,
+        shelf: &Shelf,
+        rng: &mut (impl Rng + CryptoRng),
+    ) -> Result<Decrypted, Refusal> {
+        self.try_decrypt(device, message, shelf, rng)
+            .map_err(|error| match error {
+                SignalError::Duplicate => Refusal::Duplicate,
+                SignalError::Malformed
+                | SignalError::Undecryptable
+                | SignalError::Bundle
+                | SignalError::State => Refusal::Undecryptable,
+            })
+    }
+
+    /// Takes a decrypted message in.
+    pub(crate) fn commit(&mut self, decrypted: Decrypted, shelf: &mut Shelf) {
+        if let Some(used) = decrypted.used {
+            self.spent.push(shelf.spend(used));
+        }
+        self.take(decrypted.next);
+    }
+
+    fn try_decrypt(
+        &self,
+        device: u8,
+        message: &InboundMessage,
+        shelf: &Shelf,
+        rng: &mut (impl Rng + CryptoRng),
+    ) -> Result<Decrypted, SignalError> {
+        let mut next = self.next();
+        let pinned = next.facts.identity;
+        let identity = match message.identity() {
+            Some(shown) => shown,
+            None => identity_key(&pinned.ok_or(SignalError::Undecryptable)?)?,
+        };
+        let serialised = identity.serialize();
+        let identity_changed = pinned.is_some_and(|pinned| pinned[..] != serialised[..]);
+        if identity_changed {
+            // What was said to and by the old identity is over, and nobody has vouched for the new one's devices.
+            next.sessions.clear();
+            next.facts.devices.clear();
+        }
+        let ends = Ends {
+            local: &self.number.identity,
+            subject: self.id,
+            device,
+            identity,
+        };
+        let prekeys = shelf.offer(&self.number, message)?;
+        let decryption =
+            Session::decrypt(&ends, next.sessions.get(&device), message, &prekeys, rng)?;
+        next.facts.identity = Some(serialised[..].try_into().map_err(|_| SignalError::State)?);
+        next.put(device, decryption.session);
+        Ok(Decrypted {
+            plaintext: decryption.plaintext,
+            identity_changed,
+            next,
+            used: decryption.used,
+        })
+    }
+
+    /// Asks for a bundle without prekeys for the devices whose sessions stay in use.
+    fn session_required(&self, order: &EncryptOrder<'_>) -> Encryption {
+        let kept = |device: &u8| !(order.renew && order.only.is_none_or(|only| only == *device));
+        let known = self
+            .sessions
+            .iter()
+            .filter(|(device, session)| kept(device) && session.can_send(order.now))
+            .filter_map(|(device, session)| {
+                Some(DeviceAddress {
+                    device_id: u32::from(*device),
+                    registration_id: session.registration_id()?,
+                })
+            })
+            .collect();
+        Encryption::SessionRequired(known)
+    }
+
+    fn next(&self) -> Next {
+        Next {
+            facts: self.subject.facts.clone(),
+            sessions: self.sessions.clone(),
+            moved: self.moved.clone(),
+        }
+    }
+
+    fn take(&mut self, next: Next) {
+        self.subject.facts = next.facts;
+        self.sessions = next.sessions;
+        self.moved = next.moved;
+        self.changed = true;
+    }
+}

@@ -1,0 +1,66 @@
+//! The first start: root key, keyring and database, each made when it is absent.
+//!
+//! Invariant: a root key is never made beside a keyring or a database that an earlier one sealed.
+
+use sealpost_database::{Database, DatabaseError, PoolOptions};
+use sealpost_envelope::{EnvelopeError, OsEntropy};
+use sealpost_runtime::Clock;
+use thiserror::Error;
+
+use super::{Keyring, KeyringError, ReceiptKey, RootKey, RootKeyError};
+use crate::{config::Config, datastore};
+
+/// Why the vault could not be made.
+#[derive(Debug, Error)]
+pub enum InitError {
+    /// The root key.
+    #[error(transparent)]
+    RootKey(#[from] RootKeyError),
+    /// A keyring or database is there whose root key is missing.
+    #[error("the root key file is missing, but a keyring or database sealed under it is there")]
+    Stranded,
+    /// The keyring.
+    #[error("the keyring could not be made")]
+    Keyring(#[source] KeyringError),
+    /// The database.
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
+    /// The system gave no randomness.
+    #[error("the receipt key could not be made")]
+    ReceiptKey(#[from] EnvelopeError),
+}
+
+/// Makes what is absent. Safe to repeat.
+///
+/// # Errors
+/// When something cannot be made, or would strand what is there.
+pub async fn init(config: &Config, clock: &Clock) -> Result<(), InitError> {
+    let database_there = config.database.file().is_some_and(std::path::Path::exists);
+    let root = if config.root_key.exists() {
+        RootKey::load(&config.root_key)?
+    } else if database_there || Keyring::exists(&config.keyring) {
+        return Err(InitError::Stranded);
+    } else {
+        RootKey::create(&config.root_key, &mut OsEntropy)?
+    };
+    if !Keyring::exists(&config.keyring) {
+        Keyring::create(&config.keyring, &root, clock.now()).map_err(InitError::Keyring)?;
+    }
+
+    let database = Database::open(
+        config.database.clone(),
+        datastore::MIGRATIONS,
+        PoolOptions::default(),
+    )
+    .await?;
+    let sealed = ReceiptKey::create(&root, &mut OsEntropy)?;
+    database
+        .run_tx("init", move |tx| {
+            let sealed = sealed.clone();
+            Box::pin(async move {
+                datastore::vault_key_insert(tx, datastore::RECEIPT_KEY, &sealed).await
+            })
+        })
+        .await?;
+    Ok(database.close().await?)
+}

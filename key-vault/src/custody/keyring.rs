@@ -1,0 +1,373 @@
+//! The keyring: one file per epoch in a folder that no backup and no database log ever sees.
+//!
+//! Owns the files' life. A key is durable before anything is sealed under it; destroyed, it is overwritten, deleted and
+//! seen to be gone. Replicas share the folder. Invariant: no key is given out for an epoch past its time, whatever files
+//! somebody put back.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    fs, io,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use sealpost_envelope::{Entropy, EnvelopeError, OsEntropy, Secret};
+use sealpost_runtime::Timestamp;
+use thiserror::Error;
+
+use super::{Now, Place, RootKey, files};
+use crate::epoch::EpochId;
+
+const EXTENSION: &str = "epoch";
+const MARK: &str = "time.mark";
+
+/// An epoch's key: half of what its records are sealed under.
+pub(crate) struct EpochKey(Secret<32>);
+
+impl EpochKey {
+    pub(crate) fn expose(&self) -> &[u8; 32] {
+        self.0.expose()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(Secret::from_bytes(bytes))
+    }
+}
+
+/// Why the keyring failed.
+#[derive(Debug, Error)]
+pub enum KeyringError {
+    /// The folder or a file in it.
+    #[error("the keyring's files: {0}")]
+    File(#[from] io::Error),
+    /// A file does not open under this root key, or is not what its name says.
+    #[error("a keyring file does not open")]
+    Sealed,
+    /// The system gave no randomness.
+    #[error("no randomness for an epoch key")]
+    NoRandomness,
+}
+
+impl From<EnvelopeError> for KeyringError {
+    fn from(error: EnvelopeError) -> Self {
+        match error {
+            EnvelopeError::NoRandomness => Self::NoRandomness,
+            _ => Self::Sealed,
+        }
+    }
+}
+
+/// The open keyring.
+pub(crate) struct Keyring {
+    folder: PathBuf,
+    root: Arc<RootKey>,
+    keys: Mutex<HashMap<EpochId, Arc<EpochKey>>>,
+    /// Held while a file is written: temporary names are the process's.
+    writing: Mutex<()>,
+}
+
+impl Keyring {
+    /// Makes an empty keyring whose time mark is `now`.
+    ///
+    /// # Errors
+    /// When it cannot, or one is there.
+    pub(crate) fn create(
+        folder: &Path,
+        root: &RootKey,
+        now: Timestamp,
+    ) -> Result<(), KeyringError> {
+        files::create_folder(folder)?;
+        files::create(&folder.join(MARK), &seal_mark(root, now)?)?;
+        Ok(())
+    }
+
+    /// Whether a keyring was made here.
+    pub(crate) fn exists(folder: &Path) -> bool {
+        folder.join(MARK).exists()
+    }
+
+    /// Opens the keyring.
+    ///
+    /// # Errors
+    /// When its folder is open to others or its mark does not open: without the mark a clock set back would go unseen.
+    pub(crate) fn open(folder: PathBuf, root: Arc<RootKey>) -> Result<Self, KeyringError> {
+        files::check_private(&folder)?;
+        let keyring = Self {
+            folder,
+            root,
+            keys: Mutex::default(),
+            writing: Mutex::default(),
+        };
+        keyring.mark()?;
+        Ok(keyring)
+    }
+
+    /// The key of an epoch that takes new records, made when it is not there.
+    ///
+    /// # Errors
+    /// When the files fail.
+    pub(crate) fn for_sealing(&self, epoch: EpochId) -> Result<Arc<EpochKey>, KeyringError> {
+        if let Some(key) = self.load(epoch)? {
+            return Ok(key);
+        }
+        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let secret = Secret::<32>::generate(&mut OsEntropy)?;
+        let sealed =
+            self.root
+                .sealing()
+                .seal(&place(&row(epoch)), secret.expose(), &mut OsEntropy)?;
+        match files::create(&self.path(epoch), &sealed) {
+            Ok(()) => {}
+            // Another thread or process was faster: its key is the key.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error.into()),
+        }
+        self.load(epoch)?.ok_or(KeyringError::Sealed)
+    }
+
+    /// The key of an epoch whose records may still be opened at `now`.
+    ///
+    /// # Errors
+    /// When the files fail.
+    pub(crate) fn for_opening(
+        &self,
+        epoch: EpochId,
+        now: Now,
+    ) -> Result<Option<Arc<EpochKey>>, KeyringError> {
+        if epoch.is_expired(now.timestamp()) {
+            self.forget(epoch);
+            return Ok(None);
+        }
+        self.load(epoch)
+    }
+
+    /// Every epoch with a key here.
+    ///
+    /// # Errors
+    /// When the folder cannot be read.
+    pub(crate) fn list(&self) -> Result<BTreeSet<EpochId>, KeyringError> {
+        let mut found = BTreeSet::new();
+        for entry in fs::read_dir(&self.folder)? {
+            if let Some(epoch) = epoch_of(&entry?.path()) {
+                found.insert(epoch);
+            }
+        }
+        Ok(found)
+    }
+
+    /// Destroys an epoch's key; fine when it is gone already.
+    ///
+    /// # Errors
+    /// When the file cannot be removed or is seen after its removal.
+    pub(crate) fn destroy(&self, epoch: EpochId) -> Result<(), KeyringError> {
+        self.forget(epoch);
+        Ok(files::destroy(&self.path(epoch))?)
+    }
+
+    /// The latest time that any process with this keyring has seen.
+    ///
+    /// # Errors
+    /// When the mark is missing or does not open.
+    pub(crate) fn mark(&self) -> Result<Timestamp, KeyringError> {
+        let sealed = fs::read(self.folder.join(MARK))?;
+        let millis = self.root.sealing().open(&place(MARK.as_bytes()), &sealed)?;
+        let millis = millis
+            .as_slice()
+            .try_into()
+            .map_err(|_| KeyringError::Sealed)?;
+        Ok(Timestamp::from_millis(u64::from_be_bytes(millis)))
+    }
+
+    /// Moves the mark forward to `time`, durably. Never back.
+    ///
+    /// # Errors
+    /// When the files fail.
+    pub(crate) fn advance_mark(&self, time: Timestamp) -> Result<(), KeyringError> {
+        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        if time > self.mark()? {
+            files::replace(&self.folder.join(MARK), &seal_mark(&self.root, time)?)?;
+        }
+        Ok(())
+    }
+
+    fn load(&self, epoch: EpochId) -> Result<Option<Arc<EpochKey>>, KeyringError> {
+        if let Some(key) = self.cache().get(&epoch) {
+            return Ok(Some(key.clone()));
+        }
+        let sealed = match fs::read(self.path(epoch)) {
+            Ok(sealed) => sealed,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        let secret = self.root.sealing().open(&place(&row(epoch)), &sealed)?;
+        let key = Arc::new(EpochKey(Secret::from_slice(&secret)?));
+        self.cache().insert(epoch, key.clone());
+        Ok(Some(key))
+    }
+
+    /// Drops a key from memory, where it is wiped once the steps that use it end.
+    fn forget(&self, epoch: EpochId) {
+        self.cache().remove(&epoch);
+    }
+
+    /// Drops every key whose epoch is past its time, so that memory keeps the promise too.
+    pub(crate) fn forget_expired(&self, now: Now) {
+        self.cache()
+            .retain(|epoch, _| !epoch.is_expired(now.timestamp()));
+    }
+
+    fn cache(&self) -> std::sync::MutexGuard<'_, HashMap<EpochId, Arc<EpochKey>>> {
+        self.keys.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn path(&self, epoch: EpochId) -> PathBuf {
+        let (retention, start) = (epoch.retention().seconds(), epoch.start_seconds());
+        self.folder.join(format!("{retention}-{start}.{EXTENSION}"))
+    }
+}
+
+fn epoch_of(path: &Path) -> Option<EpochId> {
+    if path.extension()? != EXTENSION {
+        return None;
+    }
+    let (retention, start) = path.file_stem()?.to_str()?.split_once('-')?;
+    EpochId::from_parts(retention.parse().ok()?, start.parse().ok()?)
+}
+
+fn row(epoch: EpochId) -> Vec<u8> {
+    let mut row = epoch.retention().seconds().to_be_bytes().to_vec();
+    row.extend_from_slice(&epoch.start_seconds().to_be_bytes());
+    row
+}
+
+fn seal_mark(root: &RootKey, time: Timestamp) -> Result<Vec<u8>, EnvelopeError> {
+    let mut entropy = OsEntropy;
+    let entropy: &mut dyn Entropy = &mut entropy;
+    root.sealing().seal(
+        &place(MARK.as_bytes()),
+        &time.as_millis().to_be_bytes(),
+        entropy,
+    )
+}
+
+fn place(row: &[u8]) -> Place<'_> {
+    Place {
+        table: "keyring",
+        column: "key",
+        row,
+        number: "",
+        key_version: 1,
+        row_version: 1,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    struct Fixture {
+        folder: tempfile::TempDir,
+        root: Arc<RootKey>,
+    }
+
+    impl Fixture {
+        fn new() -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            let root =
+                Arc::new(RootKey::create(&folder.path().join("root.key"), &mut OsEntropy).unwrap());
+            Keyring::create(
+                &folder.path().join("keyring"),
+                &root,
+                Timestamp::from_secs(1000),
+            )
+            .unwrap();
+            Self { folder, root }
+        }
+
+        fn open(&self) -> Keyring {
+            Keyring::open(self.path(), self.root.clone()).unwrap()
+        }
+
+        fn path(&self) -> PathBuf {
+            self.folder.path().join("keyring")
+        }
+    }
+
+    fn epoch() -> EpochId {
+        EpochId::from_parts(3600, 7200).unwrap()
+    }
+
+    fn at(seconds: u64) -> Now {
+        Now::for_test(Timestamp::from_secs(seconds))
+    }
+
+    #[test]
+    fn a_key_is_made_once_and_found_again_by_another_process() {
+        let fixture = Fixture::new();
+        let first = fixture.open();
+        assert!(first.for_opening(epoch(), at(7200)).unwrap().is_none());
+        let key = first.for_sealing(epoch()).unwrap();
+        let other = fixture
+            .open()
+            .for_opening(epoch(), at(7200))
+            .unwrap()
+            .unwrap();
+        assert_eq!(key.expose(), other.expose());
+        assert_eq!(
+            fixture.open().for_sealing(epoch()).unwrap().expose(),
+            key.expose()
+        );
+        assert_eq!(first.list().unwrap(), [epoch()].into());
+    }
+
+    #[test]
+    fn a_destroyed_key_is_gone_from_folder_and_memory() {
+        let fixture = Fixture::new();
+        let keyring = fixture.open();
+        keyring.for_sealing(epoch()).unwrap();
+        keyring.destroy(epoch()).unwrap();
+        assert!(keyring.list().unwrap().is_empty());
+        assert!(keyring.for_opening(epoch(), at(7200)).unwrap().is_none());
+        assert_eq!(
+            fs::read_dir(fixture.path()).unwrap().count(),
+            1,
+            "only the mark is left"
+        );
+        keyring.destroy(epoch()).unwrap();
+    }
+
+    #[test]
+    fn a_key_put_back_after_its_time_is_not_given_out() {
+        let fixture = Fixture::new();
+        let keyring = fixture.open();
+        keyring.for_sealing(epoch()).unwrap();
+        assert!(keyring.for_opening(epoch(), at(10_799)).unwrap().is_some());
+        assert!(keyring.for_opening(epoch(), at(10_800)).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_file_renamed_to_another_epoch_does_not_open() {
+        let fixture = Fixture::new();
+        let keyring = fixture.open();
+        keyring.for_sealing(epoch()).unwrap();
+        let other = EpochId::from_parts(3600, 7500).unwrap();
+        fs::rename(keyring.path(epoch()), keyring.path(other)).unwrap();
+        assert!(matches!(
+            fixture.open().for_opening(other, at(7500)),
+            Err(KeyringError::Sealed)
+        ));
+    }
+
+    #[test]
+    fn the_mark_goes_forward_only_and_a_missing_one_is_refused() {
+        let fixture = Fixture::new();
+        let keyring = fixture.open();
+        keyring.advance_mark(Timestamp::from_secs(2000)).unwrap();
+        keyring.advance_mark(Timestamp::from_secs(1500)).unwrap();
+        assert_eq!(fixture.open().mark().unwrap(), Timestamp::from_secs(2000));
+        fs::remove_file(fixture.path().join(MARK)).unwrap();
+        assert!(Keyring::open(fixture.path(), fixture.root.clone()).is_err());
+    }
+}

@@ -1,0 +1,256 @@
+//! `subjects`, `sessions` and `erased`: all that a conversation consists of.
+//!
+//! Invariant: the subject's row version guards its sessions. Whoever changes any row of a conversation moves it on, first,
+//! and has lost everything when it had moved meanwhile.
+
+use sealpost_database::{
+    Connection, DatabaseError, Tx,
+    sqlx::{query, query_as, query_scalar},
+};
+
+use super::{COUNT_LIMIT, int, uint};
+use crate::subject::{SubjectId, Tag};
+
+/// As many devices as Signal can name.
+const MAX_DEVICES: i64 = 127;
+
+/// A sealed subject. Version 0 is not in the table yet.
+#[derive(Clone)]
+pub(crate) struct SubjectRow {
+    pub(crate) id: SubjectId,
+    pub(crate) tag: Tag,
+    pub(crate) version: u64,
+    pub(crate) sealed: Vec<u8>,
+}
+
+/// A sealed session.
+#[derive(Clone)]
+pub(crate) struct SessionRow {
+    pub(crate) device: u8,
+    pub(crate) version: u64,
+    pub(crate) sealed: Vec<u8>,
+}
+
+/// A conversation as loaded.
+#[derive(Clone)]
+pub(crate) struct ConversationRows {
+    pub(crate) subject: SubjectRow,
+    pub(crate) sessions: Vec<SessionRow>,
+}
+
+/// A conversation to write: new rows over those that were loaded.
+#[derive(Clone)]
+pub(crate) struct ConversationWrite {
+    pub(crate) number: String,
+    /// `version` is the new one.
+    pub(crate) subject: SubjectRow,
+    pub(crate) sessions: Vec<SessionRow>,
+    pub(crate) removed: Vec<u8>,
+}
+
+/// What became of a tag.
+pub(crate) enum Found {
+    Here(ConversationRows),
+    Erased,
+    Nowhere,
+}
+
+pub(crate) async fn conversation_by_id(
+    db: &mut Connection,
+    number: &str,
+    id: SubjectId,
+    with_sessions: bool,
+) -> Result<Option<ConversationRows>, DatabaseError> {
+    let found: Option<(Vec<u8>, i64, Vec<u8>)> = query_as(
+        "SELECT tag, row_version, sealed FROM subjects WHERE number = $1 AND subject_id = $2",
+    )
+    .bind(number)
+    .bind(&id.0[..])
+    .fetch_optional(&mut *db)
+    .await?;
+    let Some((tag, version, sealed)) = found else {
+        return Ok(None);
+    };
+    let tag = Tag(tag.try_into().unwrap_or_default());
+    let subject = SubjectRow {
+        id,
+        tag,
+        version: uint(version),
+        sealed,
+    };
+    let sessions = if with_sessions {
+        sessions(db, number, id).await?
+    } else {
+        Vec::new()
+    };
+    Ok(Some(ConversationRows { subject, sessions }))
+}
+
+pub(crate) async fn conversation_by_tag(
+    db: &mut Connection,
+    number: &str,
+    tag: Tag,
+    with_sessions: bool,
+) -> Result<Found, DatabaseError> {
+    let id: Option<Vec<u8>> =
+        query_scalar("SELECT subject_id FROM subjects WHERE number = $1 AND tag = $2")
+            .bind(number)
+            .bind(&tag.0[..])
+            .fetch_optional(&mut *db)
+            .await?;
+    if let Some(id) = id.and_then(|id| SubjectId::from_slice(&id)) {
+        let rows = conversation_by_id(db, number, id, with_sessions).await?;
+        return Ok(rows.map_or(Found::Nowhere, Found::Here));
+    }
+    let erased: Option<i64> = query_scalar("SELECT 1 FROM erased WHERE number = $1 AND tag = $2")
+        .bind(number)
+        .bind(&tag.0[..])
+        .fetch_optional(db)
+        .await?;
+    Ok(if erased.is_some() {
+        Found::Erased
+    } else {
+        Found::Nowhere
+    })
+}
+
+async fn sessions(
+    db: &mut Connection,
+    number: &str,
+    id: SubjectId,
+) -> Result<Vec<SessionRow>, DatabaseError> {
+    let rows: Vec<(i64, i64, Vec<u8>)> = query_as(
+        "SELECT device_id, row_version, sealed FROM sessions WHERE number = $1 AND subject_id = $2
+         ORDER BY device_id LIMIT $3",
+    )
+    .bind(number)
+    .bind(&id.0[..])
+    .bind(MAX_DEVICES)
+    .fetch_all(db)
+    .await?;
+    let row = |(device, version, sealed): (i64, i64, Vec<u8>)| SessionRow {
+        device: u8::try_from(device).unwrap_or(0),
+        version: uint(version),
+        sealed,
+    };
+    Ok(rows.into_iter().map(row).collect())
+}
+
+/// Writes a conversation; false, and nothing written, when another writer had moved it on.
+pub(crate) async fn conversation_write(
+    tx: &mut Tx,
+    write: &ConversationWrite,
+) -> Result<bool, DatabaseError> {
+    if !subject_write(tx, &write.number, &write.subject).await? {
+        return Ok(false);
+    }
+    let (number, id) = (&write.number, write.subject.id);
+    for device in &write.removed {
+        query("DELETE FROM sessions WHERE number = $1 AND subject_id = $2 AND device_id = $3")
+            .bind(number)
+            .bind(&id.0[..])
+            .bind(i64::from(*device))
+            .execute(&mut **tx)
+            .await?;
+    }
+    for session in &write.sessions {
+        query(
+            "INSERT INTO sessions (number, subject_id, device_id, row_version, sealed) VALUES ($1, $2, $3, $4, $5)
+             ON CONFLICT (number, subject_id, device_id)
+             DO UPDATE SET row_version = excluded.row_version, sealed = excluded.sealed",
+        )
+        .bind(number)
+        .bind(&id.0[..])
+        .bind(i64::from(session.device))
+        .bind(int(session.version))
+        .bind(&session.sealed)
+        .execute(&mut **tx)
+        .await?;
+    }
+    Ok(true)
+}
+
+async fn subject_write(tx: &mut Tx, number: &str, row: &SubjectRow) -> Result<bool, DatabaseError> {
+    let before = row.version.saturating_sub(1);
+    let statement = if before == 0 {
+        "INSERT INTO subjects (number, subject_id, tag, row_version, sealed) VALUES ($1, $2, $3, $4, $5)
+         ON CONFLICT DO NOTHING"
+    } else {
+        "UPDATE subjects SET row_version = $4, sealed = $5
+         WHERE number = $1 AND subject_id = $2 AND tag = $3 AND row_version = $4 - 1"
+    };
+    let done = query(statement)
+        .bind(number)
+        .bind(&row.id.0[..])
+        .bind(&row.tag.0[..])
+        .bind(int(row.version))
+        .bind(&row.sealed)
+        .execute(&mut **tx)
+        .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// Deletes a subject with its sessions and pending records, and keeps its tag; answers the tag, if there was one.
+pub(crate) async fn subject_erase(
+    tx: &mut Tx,
+    number: &str,
+    id: SubjectId,
+    now_ms: u64,
+) -> Result<Option<Tag>, DatabaseError> {
+    let tag: Option<Vec<u8>> =
+        query_scalar("DELETE FROM subjects WHERE number = $1 AND subject_id = $2 RETURNING tag")
+            .bind(number)
+            .bind(&id.0[..])
+            .fetch_optional(&mut **tx)
+            .await?;
+    let Some(tag) = tag.and_then(|tag| Tag::from_slice(&tag)) else {
+        return Ok(None);
+    };
+    query("DELETE FROM sessions WHERE number = $1 AND subject_id = $2")
+        .bind(number)
+        .bind(&id.0[..])
+        .execute(&mut **tx)
+        .await?;
+    query("DELETE FROM pending WHERE number = $1 AND tag = $2")
+        .bind(number)
+        .bind(&tag.0[..])
+        .execute(&mut **tx)
+        .await?;
+    query(
+        "INSERT INTO erased (number, tag, erased_at_ms) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
+    )
+    .bind(number)
+    .bind(&tag.0[..])
+    .bind(int(now_ms))
+    .execute(&mut **tx)
+    .await?;
+    Ok(Some(tag))
+}
+
+pub(crate) async fn subjects_count(
+    db: &mut Connection,
+    number: &str,
+) -> Result<u64, DatabaseError> {
+    let count: i64 = query_scalar(
+        "SELECT count(*) FROM (SELECT 1 FROM subjects WHERE number = $1 LIMIT $2) AS some",
+    )
+    .bind(number)
+    .bind(COUNT_LIMIT)
+    .fetch_one(db)
+    .await?;
+    Ok(uint(count))
+}
+
+pub(crate) async fn sessions_count(
+    db: &mut Connection,
+    number: &str,
+) -> Result<u64, DatabaseError> {
+    let count: i64 = query_scalar(
+        "SELECT count(*) FROM (SELECT 1 FROM sessions WHERE number = $1 LIMIT $2) AS some",
+    )
+    .bind(number)
+    .bind(COUNT_LIMIT)
+    .fetch_one(db)
+    .await?;
+    Ok(uint(count))
+}

@@ -1,0 +1,64 @@
+//! The vault's tables, one file each.
+//!
+//! Owns SQL and the shape of rows. Sealed bytes pass through unopened; what they mean is known above. Every statement is
+//! bounded by key or by `LIMIT`.
+
+mod conversations;
+mod destructions;
+mod hpke_keys;
+mod numbers;
+mod pending;
+mod prekeys;
+mod vault_keys;
+
+pub(crate) use conversations::{
+    ConversationRows, ConversationWrite, Found, SessionRow, SubjectRow, conversation_by_id,
+    conversation_by_tag, conversation_write, sessions_count, subject_erase, subjects_count,
+};
+pub(crate) use destructions::{
+    destruction_begin, destruction_finish, destructions_begun, destructions_collect,
+    destructions_done,
+};
+pub(crate) use hpke_keys::{
+    HpkeKeyRow, hpke_key_by_id, hpke_key_insert, hpke_key_newest, hpke_keys_delete_ended,
+};
+pub(crate) use numbers::{
+    NumberRow, Serials, number_facts_update, number_find, number_insert, number_serials_take,
+};
+pub(crate) use pending::{
+    PendingRow, pending_delete, pending_delete_epoch, pending_find, pending_insert, pending_list,
+};
+pub(crate) use prekeys::{
+    KemPrekeyRow, kem_last_resort, kem_prekey_delete, kem_prekey_find, kem_prekey_insert,
+    kem_prekeys_count, kem_prekeys_trim, kem_used_exists, kem_used_insert, one_time_prekey_delete,
+    one_time_prekey_find, one_time_prekey_insert, one_time_prekeys_count, one_time_prekeys_trim,
+    signed_prekey_find, signed_prekey_insert, signed_prekey_newest,
+};
+pub(crate) use vault_keys::{RECEIPT_KEY, vault_key_find, vault_key_insert};
+
+use sealpost_database::Migration;
+
+/// Append-only.
+pub(crate) const MIGRATIONS: &[Migration] = &[Migration::new(
+    1,
+    "start",
+    include_str!("../../migrations/0001_start.sql"),
+)];
+
+/// Counts are for people; beyond this many rows they stop.
+const COUNT_LIMIT: i64 = 1_000_000;
+
+/// A counter, a time or a version as SQL's integer; none of ours reaches its end.
+fn int(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+/// And back; a negative one was never written.
+fn uint(value: i64) -> u64 {
+    u64::try_from(value).unwrap_or(0)
+}
+
+/// A small id, likewise.
+fn small(value: i64) -> u32 {
+    u32::try_from(value).unwrap_or(0)
+}

@@ -1,0 +1,102 @@
+//! `pending`: inbound records that the store has not confirmed, by the SHA-256 of their ciphertext.
+
+use sealpost_database::{
+    Connection, DatabaseError, Tx,
+    sqlx::{query, query_as},
+};
+
+use super::int;
+use crate::{epoch::EpochId, subject::Tag};
+
+/// A pending record, encoded as protobuf; its content is sealed under the epoch's key.
+#[derive(Clone)]
+pub(crate) struct PendingRow {
+    pub(crate) ciphertext_sha256: [u8; 32],
+    pub(crate) number: String,
+    pub(crate) tag: Tag,
+    pub(crate) epoch: EpochId,
+    pub(crate) created_at_ms: u64,
+    pub(crate) identity_changed: bool,
+    pub(crate) record: Vec<u8>,
+}
+
+/// What a repeat needs: the record, and whether the identity key changed with it.
+pub(crate) async fn pending_find(
+    db: &mut Connection,
+    number: &str,
+    ciphertext_sha256: &[u8],
+) -> Result<Option<(Vec<u8>, bool)>, DatabaseError> {
+    Ok(query_as(
+        "SELECT record, identity_changed FROM pending WHERE ciphertext_sha256 = $2 AND number = $1",
+    )
+    .bind(number)
+    .bind(ciphertext_sha256)
+    .fetch_optional(db)
+    .await?)
+}
+
+pub(crate) async fn pending_insert(tx: &mut Tx, row: &PendingRow) -> Result<(), DatabaseError> {
+    query(
+        "INSERT INTO pending (ciphertext_sha256, number, tag, retention_seconds, start_seconds, created_at_ms,
+             identity_changed, record)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+    )
+    .bind(&row.ciphertext_sha256[..])
+    .bind(&row.number)
+    .bind(&row.tag.0[..])
+    .bind(i64::from(row.epoch.retention().seconds()))
+    .bind(int(row.epoch.start_seconds()))
+    .bind(int(row.created_at_ms))
+    .bind(row.identity_changed)
+    .bind(&row.record)
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
+pub(crate) async fn pending_delete(
+    tx: &mut Tx,
+    number: &str,
+    ciphertext_sha256: &[u8],
+) -> Result<(), DatabaseError> {
+    query("DELETE FROM pending WHERE ciphertext_sha256 = $2 AND number = $1")
+        .bind(number)
+        .bind(ciphertext_sha256)
+        .execute(&mut **tx)
+        .await?;
+    Ok(())
+}
+
+/// Deletes an epoch's pending records, a thousand at most; answers how many.
+pub(crate) async fn pending_delete_epoch(
+    tx: &mut Tx,
+    epoch: EpochId,
+) -> Result<u64, DatabaseError> {
+    let done = query(
+        "DELETE FROM pending WHERE ciphertext_sha256 IN
+             (SELECT ciphertext_sha256 FROM pending WHERE retention_seconds = $1 AND start_seconds = $2 LIMIT 1000)",
+    )
+    .bind(i64::from(epoch.retention().seconds()))
+    .bind(int(epoch.start_seconds()))
+    .execute(&mut **tx)
+    .await?;
+    Ok(done.rows_affected())
+}
+
+/// Pending records in the order of their digests, made no later than `latest_ms`.
+pub(crate) async fn pending_list(
+    db: &mut Connection,
+    after: &[u8],
+    latest_ms: u64,
+    limit: u32,
+) -> Result<Vec<(Vec<u8>, Vec<u8>)>, DatabaseError> {
+    Ok(query_as(
+        "SELECT ciphertext_sha256, record FROM pending WHERE ciphertext_sha256 > $1 AND created_at_ms <= $2
+         ORDER BY ciphertext_sha256 LIMIT $3",
+    )
+    .bind(after)
+    .bind(int(latest_ms))
+    .bind(i64::from(limit))
+    .fetch_all(db)
+    .await?)
+}

@@ -1,0 +1,38 @@
+//! The one process that touches Signal keys.
+//!
+//! Owns every Signal key operation, the keys that records are sealed under, and the vault's half of the transport seal
+//! towards a business. It sees a message's plaintext for as long as one step takes and never parses it; it never writes a
+//! phone number anywhere. Invariant: what leaves the vault was committed first.
+//!
+//! ```text
+//! grpc ─▶ service (one file per family) ─▶ datastore: load rows ─▶ step on rows in memory ─▶ write rows, commit ─▶ answer
+//!                                            │                        │
+//!                                  custody: seal and open      signal, record, frame, bundle: pure
+//! ```
+
+pub mod access;
+pub mod config;
+pub mod custody;
+pub mod error;
+pub mod grpc;
+pub mod service;
+pub mod status;
+
+mod bundle;
+mod connector_keys;
+mod conversation;
+mod datastore;
+mod epoch;
+mod frame;
+mod layout;
+mod number;
+mod number_facts;
+mod own_keys;
+mod prekey_shelf;
+mod record;
+mod signal;
+mod subject;
+
+pub use config::Config;
+pub use error::VaultError;
+pub use service::Vault;

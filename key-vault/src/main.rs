@@ -1,0 +1,64 @@
+//! Reads configuration, builds, serves.
+
+use clap::Parser;
+use sealpost_key_vault::{Config, Vault, access::ACCESS, custody::init::init, grpc};
+use sealpost_runtime::{
+    Clock,
+    args::ServiceArgs,
+    config, process,
+    server::{Listener, MetricsServer, Server, Services},
+    shutdown, telemetry,
+    tls::ServiceTls,
+};
+
+const SERVICE: &str = "key-vault";
+
+/// The one process that touches Signal keys.
+#[derive(Parser)]
+#[command(name = "sealpost-key-vault", version)]
+struct Arguments {
+    #[command(flatten)]
+    service: ServiceArgs,
+
+    /// Make root key, keyring and database where they are absent, and stop.
+    #[arg(long)]
+    init: bool,
+}
+
+fn main() -> anyhow::Result<()> {
+    process::harden()?;
+    let arguments = Arguments::parse();
+    let config: Config = config::load(SERVICE, &arguments.service)?;
+    let clock = Clock::from_config(&config.clock()?);
+    if config::only_checked(&arguments.service) {
+        return Ok(());
+    }
+    telemetry::init(SERVICE, &config.log, &arguments.service)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
+    if arguments.init {
+        return Ok(runtime.block_on(init(&config, &clock))?);
+    }
+    runtime.block_on(serve(config, clock))
+}
+
+async fn serve(config: Config, clock: Clock) -> anyhow::Result<()> {
+    let shutdown = shutdown::on_signals()?;
+    let tls = ServiceTls::load(&config.server.tls)?;
+    if let Some(metrics) = &config.metrics {
+        tokio::spawn(MetricsServer::bind(metrics).await?.serve(shutdown.clone()));
+    }
+    let vault = Vault::open(&config, clock).await?;
+    let house = tokio::spawn(vault.clone().keep_house(shutdown.clone()));
+    let listener = Listener::bind(config.server.listen).await?;
+    let services =
+        Services::new(sealpost_proto::FILE_DESCRIPTOR_SET)?.add(grpc::server(vault.clone()));
+    let served = Server::mutual(listener, services, &config.server, tls, &ACCESS)
+        .serve(shutdown.clone())
+        .await;
+    shutdown.cancel();
+    house.await?;
+    vault.close().await?;
+    Ok(served?)
+}

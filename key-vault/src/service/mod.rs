@@ -1,0 +1,184 @@
+//! What the vault does, one file per family of RPCs, in the contract's own messages and without gRPC.
+//!
+//! Owns the order of things: load rows, one step on them off the async threads, write, commit, answer. Invariant: nothing
+//! that a step produced is answered unless its transaction is known to be committed.
+
+mod administration;
+mod admit;
+mod batch;
+mod bench;
+mod check;
+mod decrypt;
+mod decrypt_step;
+mod deliver;
+mod destroy;
+mod encrypt;
+mod epochs;
+mod erase;
+mod keys;
+mod pending;
+mod prekeys;
+mod records;
+mod reseal;
+mod stream;
+
+use std::{sync::Arc, time::Duration};
+
+use rand::{TryRngCore, rand_core::UnwrapErr, rngs::OsRng};
+use sealpost_database::{Database, PoolOptions};
+use sealpost_envelope::VerifyingKey;
+use sealpost_proto::vault::v1::{ConfirmClockRequest, ConfirmClockResponse};
+use sealpost_runtime::{Clock, Timestamp};
+use tokio_util::sync::CancellationToken;
+
+pub use epochs::EpochWatch;
+pub use stream::StreamState;
+
+use crate::{
+    VaultError,
+    config::Config,
+    connector_keys::ConnectorKeys,
+    custody::{Keyring, ReceiptKey, RootKey, TimeKeeper},
+    datastore,
+    own_keys::OwnKeys,
+};
+
+/// Items that one batch may have.
+const MAX_BATCH: usize = 256;
+/// How often what is due is looked for.
+const HOUSEKEEPING: Duration = Duration::from_secs(5);
+
+/// An open vault. Clones share it.
+#[derive(Clone)]
+pub struct Vault(Arc<Inner>);
+
+struct Inner {
+    database: Database,
+    root: Arc<RootKey>,
+    keyring: Arc<Keyring>,
+    time: TimeKeeper,
+    receipts: ReceiptKey,
+    relay_keys: Vec<VerifyingKey>,
+    connector_keys: ConnectorKeys,
+    own_keys: OwnKeys,
+    /// One destruction at a time.
+    destroying: tokio::sync::Mutex<()>,
+}
+
+impl Vault {
+    /// Opens the vault that [`crate::custody::init`] made.
+    ///
+    /// # Errors
+    /// When it was not made, others may read its files, or its parts do not belong together.
+    pub async fn open(config: &Config, clock: Clock) -> Result<Self, VaultError> {
+        let made = config.root_key.exists()
+            && Keyring::exists(&config.keyring)
+            && config.database.file().is_none_or(std::path::Path::exists);
+        if !made {
+            return Err(VaultError::NotInitialised);
+        }
+        let root = Arc::new(RootKey::load(&config.root_key)?);
+        let keyring = Arc::new(Keyring::open(config.keyring.clone(), root.clone())?);
+        let options = PoolOptions {
+            quick_check: true,
+            ..PoolOptions::default()
+        };
+        let database =
+            Database::open(config.database.clone(), datastore::MIGRATIONS, options).await?;
+        let sealed: Option<Vec<u8>> = database
+            .read("open", |db| {
+                Box::pin(async move { datastore::vault_key_find(db, datastore::RECEIPT_KEY).await })
+            })
+            .await?;
+        let receipts = ReceiptKey::open(&root, &sealed.ok_or(VaultError::NotInitialised)?)?;
+        Ok(Self(Arc::new(Inner {
+            database,
+            time: TimeKeeper::start(clock, keyring.clone())?,
+            root,
+            keyring,
+            receipts,
+            relay_keys: config.bundle_keys(),
+            connector_keys: ConnectorKeys::new(),
+            own_keys: OwnKeys::default(),
+            destroying: tokio::sync::Mutex::default(),
+        })))
+    }
+
+    /// Does what is due, until `shutdown`: keeps the time mark, deletes HPKE keys whose time is over, and destroys epoch keys
+    /// that nobody came to destroy.
+    pub async fn keep_house(self, shutdown: CancellationToken) {
+        let mut tick = tokio::time::interval(HOUSEKEEPING);
+        loop {
+            tokio::select! {
+                () = shutdown.cancelled() => return,
+                _ = tick.tick() => {}
+            }
+            match self.housekeeping().await {
+                Ok(()) => {}
+                Err(VaultError::ClockUnconfirmed) => {
+                    metrics::counter!("sealpost_vault_clock_unconfirmed_total").increment(1);
+                    tracing::warn!(
+                        reason = "CLOCK_UNCONFIRMED",
+                        "the clock jumped; an operator must confirm it"
+                    );
+                }
+                Err(error) => tracing::error!(error = %error, "housekeeping failed"),
+            }
+        }
+    }
+
+    /// One round of [`Vault::keep_house`].
+    ///
+    /// # Errors
+    /// What failed first.
+    pub async fn housekeeping(&self) -> Result<(), VaultError> {
+        let now = self.0.time.now()?;
+        let vault = self.clone();
+        blocking(move || vault.0.time.persist()).await??;
+        self.0.keyring.forget_expired(now);
+        self.delete_ended_hpke_keys(now).await?;
+        self.destroy_overdue(now).await
+    }
+
+    /// Waits for work under way and closes the database.
+    ///
+    /// # Errors
+    /// When its log could not be emptied; nothing committed is lost.
+    pub async fn close(&self) -> Result<(), VaultError> {
+        Ok(self.0.database.close().await?)
+    }
+
+    /// After a forward jump: an operator says what time it is.
+    ///
+    /// # Errors
+    /// [`VaultError::ClockDisagrees`].
+    #[expect(clippy::unused_async, reason = "like its siblings")]
+    pub async fn confirm_clock(
+        &self,
+        request: ConfirmClockRequest,
+    ) -> Result<ConfirmClockResponse, VaultError> {
+        let now = self
+            .0
+            .time
+            .confirm(Timestamp::from_millis(request.now_ms))
+            .ok_or(VaultError::ClockDisagrees)?;
+        tracing::info!("an operator confirmed the clock");
+        Ok(ConfirmClockResponse {
+            now_ms: now.timestamp().as_millis(),
+        })
+    }
+}
+
+/// Runs a step off the async threads.
+async fn blocking<T: Send + 'static>(
+    step: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, VaultError> {
+    tokio::task::spawn_blocking(step)
+        .await
+        .map_err(|_| VaultError::Stopped)
+}
+
+/// The system's generator, for libsignal.
+fn rng() -> UnwrapErr<OsRng> {
+    OsRng.unwrap_err()
+}

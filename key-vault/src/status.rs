@@ -1,0 +1,99 @@
+//! The one mapping of errors to gRPC statuses.
+
+use std::time::Duration;
+
+use sealpost_runtime::status::{bad_request, internal, reason_status, retry_after, unavailable};
+use tonic::{Code, Status};
+
+use crate::VaultError;
+
+const RETRY: Duration = Duration::from_millis(100);
+
+impl From<VaultError> for Status {
+    fn from(error: VaultError) -> Self {
+        match error {
+            VaultError::Malformed { field, problem } => bad_request(field, problem),
+            VaultError::NumberUnknown => reason_status(
+                Code::NotFound,
+                "NUMBER_UNKNOWN",
+                "the vault has no such number",
+            ),
+            VaultError::ClockUnconfirmed => reason_status(
+                Code::FailedPrecondition,
+                "CLOCK_UNCONFIRMED",
+                "the vault's clock jumped; an operator must confirm it",
+            ),
+            VaultError::ClockDisagrees => reason_status(
+                Code::FailedPrecondition,
+                "CLOCK_DISAGREES",
+                "the given time is more than a minute from the vault's clock",
+            ),
+            VaultError::Contention => retry_after("CONTENTION", RETRY),
+            VaultError::Database(error) if error.is_conflict() => retry_after("CONTENTION", RETRY),
+            VaultError::Database(error) if error.is_unknown_outcome() => {
+                unavailable("OUTCOME_UNKNOWN")
+            }
+            VaultError::Database(_)
+            | VaultError::Keyring(_)
+            | VaultError::RootKey(_)
+            | VaultError::Sealing(_)
+            | VaultError::Number(_)
+            | VaultError::Signal
+            | VaultError::NotInitialised
+            | VaultError::Stopped => {
+                tracing::error!(error = %error, "call failed");
+                internal()
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use sealpost_database::DatabaseError;
+    use sealpost_runtime::status::{reason_of, retry_delay_of};
+
+    use super::*;
+
+    #[test]
+    fn every_error_has_its_code_and_reason() {
+        let cases = [
+            (
+                VaultError::malformed("limit", "is 0"),
+                Code::InvalidArgument,
+                "MALFORMED",
+            ),
+            (VaultError::NumberUnknown, Code::NotFound, "NUMBER_UNKNOWN"),
+            (
+                VaultError::ClockUnconfirmed,
+                Code::FailedPrecondition,
+                "CLOCK_UNCONFIRMED",
+            ),
+            (
+                VaultError::ClockDisagrees,
+                Code::FailedPrecondition,
+                "CLOCK_DISAGREES",
+            ),
+            (VaultError::Contention, Code::Aborted, "CONTENTION"),
+            (
+                DatabaseError::UnknownOutcome(None).into(),
+                Code::Unavailable,
+                "OUTCOME_UNKNOWN",
+            ),
+            (DatabaseError::Closed.into(), Code::Internal, "INTERNAL"),
+            (VaultError::Stopped, Code::Internal, "INTERNAL"),
+        ];
+        for (error, code, reason) in cases {
+            let status = Status::from(error);
+            assert_eq!(
+                (status.code(), reason_of(&status).as_deref()),
+                (code, Some(reason))
+            );
+        }
+        assert_eq!(
+            retry_delay_of(&Status::from(VaultError::Contention)),
+            Some(RETRY)
+        );
+    }
+}

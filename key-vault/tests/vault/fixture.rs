@@ -1,0 +1,287 @@
+//! A vault in a folder, with a clock that stands still.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use sealpost_database::{
+    Database, DatabaseError, PoolOptions,
+    sqlx::{AssertSqlSafe, query, query_scalar},
+};
+use sealpost_envelope::{OsEntropy, SigningKey};
+use sealpost_key_vault::{Config, Vault, VaultError, custody::init::init, service::StreamState};
+use sealpost_proto::{
+    record::v1::Record,
+    vault::v1::{
+        AdmitItem, AdmitRequest, Admitted, CheckRequest, ConfirmClockRequest, DecryptItem,
+        DecryptRequest, Decrypted, EncryptItem, EncryptRequest, Encrypted, GetNumberRequest,
+        GetNumberResponse, ProvisionNumberResponse, Refusal, SessionRequired, admit_outcome,
+        decrypt_outcome, encrypt_outcome,
+    },
+};
+use sealpost_runtime::{Clock, Timestamp};
+use tempfile::TempDir;
+
+use crate::business::Business;
+
+pub const NUMBER: &str = "106540352242922";
+pub const OTHER_NUMBER: &str = "106540352242923";
+pub const START: Timestamp = Timestamp::from_secs(1_780_000_000);
+
+pub struct Fixture {
+    pub folder: TempDir,
+    pub clock: Clock,
+    pub config: Config,
+    pub vault: Vault,
+    pub relay: SigningKey,
+    pub stream: StreamState,
+}
+
+/// What Encrypt answers when it does not refuse.
+#[derive(Debug)]
+pub enum Encryption {
+    Encrypted(Encrypted),
+    Required(SessionRequired),
+}
+
+impl Fixture {
+    pub async fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let relay = SigningKey::generate(&mut OsEntropy).unwrap();
+        let config = config(folder.path(), &relay);
+        let clock = Clock::manual(START);
+        init(&config, &clock).await.unwrap();
+        let vault = Vault::open(&config, clock.clone()).await.unwrap();
+        Self {
+            folder,
+            clock,
+            config,
+            vault,
+            relay,
+            stream: StreamState::new(),
+        }
+    }
+
+    /// A number of a new business.
+    pub async fn number(
+        &self,
+        id: &str,
+        retention_seconds: u32,
+    ) -> (Business, ProvisionNumberResponse) {
+        let business = Business::new(id);
+        let provisioned = self
+            .vault
+            .provision_number(business.provision(retention_seconds))
+            .await
+            .unwrap();
+        (business.pin(&provisioned), provisioned)
+    }
+
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// Moves the clock as a stopped machine or an operator would, and confirms it.
+    pub async fn advance(&self, seconds: u64) {
+        self.clock.advance(Duration::from_secs(seconds));
+        self.confirm_clock().await;
+    }
+
+    pub async fn confirm_clock(&self) {
+        let now_ms = self.now().as_millis();
+        self.vault
+            .confirm_clock(ConfirmClockRequest { now_ms })
+            .await
+            .unwrap();
+    }
+
+    pub async fn admit(&self, item: AdmitItem) -> Result<Admitted, Refusal> {
+        self.admit_all(vec![item]).await.unwrap().remove(0)
+    }
+
+    pub async fn admit_all(
+        &self,
+        items: Vec<AdmitItem>,
+    ) -> Result<Vec<Result<Admitted, Refusal>>, VaultError> {
+        let response = self
+            .vault
+            .admit(AdmitRequest { batch_id: 1, items })
+            .await?;
+        let outcome = |outcome| match outcome {
+            admit_outcome::Outcome::Admitted(admitted) => Ok(admitted),
+            admit_outcome::Outcome::Refused(refusal) => Err(Refusal::try_from(refusal).unwrap()),
+        };
+        Ok(response
+            .outcomes
+            .into_iter()
+            .map(|item| outcome(item.outcome.unwrap()))
+            .collect())
+    }
+
+    pub async fn encrypt(&self, item: EncryptItem) -> Result<Encryption, Refusal> {
+        self.try_encrypt(item).await.unwrap()
+    }
+
+    pub async fn try_encrypt(
+        &self,
+        item: EncryptItem,
+    ) -> Result<Result<Encryption, Refusal>, VaultError> {
+        let mut response = self
+            .vault
+            .encrypt(EncryptRequest {
+                batch_id: 1,
+                items: vec![item],
+            })
+            .await?;
+        Ok(match response.outcomes.remove(0).outcome.unwrap() {
+            encrypt_outcome::Outcome::Encrypted(encrypted) => Ok(Encryption::Encrypted(encrypted)),
+            encrypt_outcome::Outcome::SessionRequired(required) => {
+                Ok(Encryption::Required(required))
+            }
+            encrypt_outcome::Outcome::Refused(refusal) => Err(Refusal::try_from(refusal).unwrap()),
+        })
+    }
+
+    pub async fn decrypt(&self, item: DecryptItem) -> Result<Decrypted, Refusal> {
+        self.decrypt_all(vec![item]).await.remove(0)
+    }
+
+    pub async fn decrypt_all(&self, items: Vec<DecryptItem>) -> Vec<Result<Decrypted, Refusal>> {
+        let response = self
+            .vault
+            .decrypt(&self.stream, DecryptRequest { batch_id: 1, items })
+            .await
+            .unwrap();
+        let outcome = |outcome| match outcome {
+            decrypt_outcome::Outcome::Decrypted(decrypted) => Ok(decrypted),
+            decrypt_outcome::Outcome::Refused(refusal) => Err(Refusal::try_from(refusal).unwrap()),
+        };
+        response
+            .outcomes
+            .into_iter()
+            .map(|item| outcome(item.outcome.unwrap()))
+            .collect()
+    }
+
+    /// What Check finds of one record.
+    pub async fn check(&self, record: &Record) -> Refusal {
+        let response = self
+            .vault
+            .check(CheckRequest {
+                records: vec![record.clone()],
+            })
+            .await
+            .unwrap();
+        Refusal::try_from(response.findings[0]).unwrap()
+    }
+
+    pub async fn facts(&self, id: &str) -> GetNumberResponse {
+        self.vault
+            .get_number(GetNumberRequest {
+                phone_number_id: id.to_owned(),
+            })
+            .await
+            .unwrap()
+    }
+
+    /// Closes the vault and opens it again with another clock.
+    pub async fn reopen(&mut self, clock: Clock) {
+        self.vault.close().await.unwrap();
+        self.vault = Vault::open(&self.config, clock.clone()).await.unwrap();
+        self.clock = clock;
+        self.stream = StreamState::new();
+    }
+
+    /// Does to the database what the vault never would.
+    pub async fn tamper(&self, statement: &str) {
+        let database = self.database().await;
+        let statement = statement.to_owned();
+        database
+            .run_tx("tamper", move |tx| {
+                let statement = statement.clone();
+                Box::pin(async move {
+                    query(AssertSqlSafe(statement)).execute(&mut **tx).await?;
+                    Ok::<_, DatabaseError>(())
+                })
+            })
+            .await
+            .unwrap();
+        database.close().await.unwrap();
+    }
+
+    pub async fn count(&self, table: &str) -> i64 {
+        let database = self.database().await;
+        let statement = format!("SELECT count(*) FROM {table}");
+        database
+            .read("count", move |db| {
+                Box::pin(async move {
+                    Ok::<i64, DatabaseError>(
+                        query_scalar(AssertSqlSafe(statement))
+                            .fetch_one(&mut **db)
+                            .await?,
+                    )
+                })
+            })
+            .await
+            .unwrap()
+    }
+
+    async fn database(&self) -> Database {
+        let migration = sealpost_database::Migration::new(
+            1,
+            "start",
+            include_str!("../../migrations/0001_start.sql"),
+        );
+        Database::open(
+            self.config.database.clone(),
+            &[migration],
+            PoolOptions::default(),
+        )
+        .await
+        .unwrap()
+    }
+
+    pub fn keyring_files(&self) -> Vec<PathBuf> {
+        let entries = fs::read_dir(&self.config.keyring).unwrap();
+        let paths = entries.map(|entry| entry.unwrap().path());
+        paths
+            .filter(|path| {
+                path.extension()
+                    .is_some_and(|extension| extension == "epoch")
+            })
+            .collect()
+    }
+
+    /// Whether any file of the vault's holds `bytes`.
+    pub fn on_disk(&self, bytes: &[u8]) -> bool {
+        fn holds(path: &Path, bytes: &[u8]) -> bool {
+            if path.is_dir() {
+                return fs::read_dir(path)
+                    .unwrap()
+                    .any(|entry| holds(&entry.unwrap().path(), bytes));
+            }
+            fs::read(path)
+                .unwrap()
+                .windows(bytes.len())
+                .any(|window| window == bytes)
+        }
+        holds(self.folder.path(), bytes)
+    }
+}
+
+pub fn config(folder: &Path, relay: &SigningKey) -> Config {
+    let key = hex_of(relay.verifying_key().as_bytes());
+    let folder = folder.display();
+    let text = format!(
+        "database = 'sqlite://{folder}/vault.db'\nkeyring = '{folder}/keyring'\nroot_key = '{folder}/root.key'\n\
+         relay_bundle_keys = ['{key}']\n[server]\nlisten = '127.0.0.1:0'\n\
+         tls = {{ certificate = 'a', private_key = 'b', ca = 'c' }}\n"
+    );
+    toml::from_str(&text).unwrap()
+}
+
+fn hex_of(bytes: &[u8]) -> String {
+    hex::encode(bytes)
+}

@@ -1,0 +1,11 @@
+//! The vault as a whole, without gRPC: a real database and keyring in a folder, and libsignal on the consumer's side.
+#![allow(clippy::unwrap_used)]
+
+mod business;
+mod consumer;
+mod custody;
+mod durability;
+mod fixture;
+mod inbound;
+mod outbound;
+mod refusals;
