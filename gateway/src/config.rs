@@ -141,8 +141,8 @@ impl Config {
         );
         if let Some(name) = &self.name {
             ensure!(
-                !name.is_empty() && name.len() <= 64,
-                "name must have 1 to 64 characters"
+                (1..=64).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_graphic()),
+                "name must be 1 to 64 printable ASCII characters without blanks"
             );
         }
         Ok(())
@@ -199,6 +199,7 @@ mod tests {
             "limits.calls = 0",
             "limits.call = 1",
             "name = ''",
+            "name = 'a b'",
             "stores.eu = { address = '127.0.0.1:9', role = 'vault' }",
         ] {
             assert!(parsed(more).is_err(), "{more}");

@@ -18,12 +18,12 @@ use super::{Context, Handled, acknowledgements::Acknowledgements, handle, kind_o
 use crate::{
     backoff::{Backoff, Patience},
     conversations::{Added, Conversations, Turn},
-    ids::PhoneNumberId,
+    ids::{Peer, PhoneNumberId},
     meters,
 };
 
 /// A number, and a consumer of it; no consumer for what is about the number itself.
-type Correspondent = (PhoneNumberId, String);
+type Correspondent = (PhoneNumberId, Option<Peer>);
 
 type Queues = Conversations<Correspondent, u64, Waiting>;
 
@@ -134,8 +134,7 @@ impl Collector {
 
     fn take(&self, inbound: Inbound, place: OwnedSemaphorePermit) {
         let queue_id = inbound.queue_id;
-        let number = PhoneNumberId::parse(&inbound.phone_number_id);
-        let (Ok(number), Some(item)) = (number, inbound.item) else {
+        let Some((correspondent, item)) = read(inbound) else {
             tracing::warn!(
                 reason = "INBOUND_MALFORMED",
                 "the relay sent what cannot be read"
@@ -144,19 +143,13 @@ impl Collector {
             self.inner.acknowledgements.add(queue_id);
             return;
         };
-        let peer = match &item {
-            Item::Envelope(envelope) => envelope.peer.clone(),
-            Item::Receipt(receipt) => receipt.peer.clone(),
-            Item::Retry(retry) => retry.peer.clone(),
-            Item::PrekeysLow(_) => String::new(),
-        };
         let waiting = Waiting {
             item,
             _place: place,
         };
         let added = self
             .queues()
-            .add((number, peer), queue_id, queue_id, waiting);
+            .add(correspondent, queue_id, queue_id, waiting);
         if let Added::Starts(turn) = added {
             self.inner.tasks.spawn(self.clone().converse(turn));
         }
@@ -212,4 +205,21 @@ impl Collector {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whom an item is about, when its names are of their shape.
+fn read(inbound: Inbound) -> Option<(Correspondent, Item)> {
+    let number = PhoneNumberId::parse(&inbound.phone_number_id).ok()?;
+    let item = inbound.item?;
+    let (peer, device_id) = match &item {
+        Item::Envelope(envelope) => (&envelope.peer, Some(envelope.device_id)),
+        Item::Receipt(receipt) => (&receipt.peer, None),
+        Item::Retry(retry) => (&retry.peer, Some(retry.device_id)),
+        Item::PrekeysLow(_) => return Some(((number, None), item)),
+    };
+    if device_id.is_some_and(|id| !(1..=127).contains(&id)) {
+        return None;
+    }
+    let peer = Peer::parse(peer).ok()?;
+    Some(((number, Some(peer)), item))
 }

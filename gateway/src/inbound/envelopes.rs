@@ -50,6 +50,9 @@ async fn keep(
     decrypted: Decrypted,
     ciphertext_sha256: Bytes,
 ) -> Handled {
+    if decrypted.record.is_none() {
+        return Handled::Again("vault");
+    }
     let item = AppendInboundItem {
         record: decrypted.record.clone(),
         ciphertext_sha256: ciphertext_sha256.clone(),

@@ -28,8 +28,8 @@ pub(super) async fn handle(
         phone_number_id: number.into(),
         message_id: receipt.message_id.clone(),
         status: status.into(),
-        // A device's clock may run ahead; a status is never in the future.
-        time_ms: receipt.time_ms.min(context.clock.now().as_millis()),
+        // A device's clock may be anywhere; a status is never in the future, and has a time.
+        time_ms: receipt.time_ms.min(context.clock.now().as_millis()).max(1),
         error_code: 0,
         attempt: 0,
     };

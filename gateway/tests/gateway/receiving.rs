@@ -78,6 +78,16 @@ async fn garbage_is_acknowledged_and_holds_up_nobody() {
 }
 
 #[tokio::test]
+async fn what_cannot_be_read_is_acknowledged_and_reaches_nobody() {
+    let suite = Suite::new();
+    let _gateway = suite.start().await;
+    let nobody = suite.relay.queue(envelope("not a number", "one"));
+    until(|| suite.relay.has_acknowledgement(nobody)).await;
+    assert!(lock(&suite.vault.state).pending.is_empty());
+    assert!(lock(&suite.store.state).events.is_empty());
+}
+
+#[tokio::test]
 async fn receipts_move_the_status_forward_only() {
     let suite = Suite::new();
     let gateway = suite.start().await;
