@@ -254,3 +254,80 @@ pub(crate) async fn sessions_count(
     .await?;
     Ok(uint(count))
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use sealpost_database::{Database, PoolOptions};
+
+    use super::*;
+    use crate::datastore::{MIGRATIONS, NumberRow, number_insert};
+
+    const ID: SubjectId = SubjectId([1; 16]);
+
+    fn write(version: u64, mark: u8) -> ConversationWrite {
+        ConversationWrite {
+            number: "1065".to_owned(),
+            subject: SubjectRow {
+                id: ID,
+                tag: Tag([2; 16]),
+                version,
+                sealed: vec![mark],
+            },
+            sessions: vec![SessionRow {
+                device: 1,
+                version,
+                sealed: vec![mark],
+            }],
+            removed: vec![2],
+        }
+    }
+
+    #[tokio::test]
+    async fn a_writer_whom_another_overtook_writes_nothing_at_all() {
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("sqlite://{}/vault.db", folder.path().display())
+            .parse()
+            .unwrap();
+        let database = Database::open(url, MIGRATIONS, PoolOptions::default())
+            .await
+            .unwrap();
+        let number = NumberRow {
+            number: "1065".to_owned(),
+            sealed_key: vec![0],
+            sealed_secrets: vec![0],
+            facts_version: 1,
+            sealed_facts: vec![0],
+        };
+        let written = database
+            .run_tx("test", move |tx| {
+                let number = number.clone();
+                Box::pin(async move {
+                    number_insert(tx, &number).await?;
+                    let mut written = Vec::new();
+                    // New; new again; on from 1; on from 1 again, too late; on from a version that never was.
+                    for (version, mark) in [(1, 1), (1, 2), (2, 3), (2, 4), (9, 5)] {
+                        written.push(conversation_write(tx, &write(version, mark)).await?);
+                    }
+                    Ok::<_, DatabaseError>(written)
+                })
+            })
+            .await
+            .unwrap();
+        assert_eq!(written, [true, false, true, false, false]);
+        let rows = database
+            .read("test", |db| {
+                Box::pin(async move { conversation_by_id(db, "1065", ID, true).await })
+            })
+            .await
+            .unwrap()
+            .unwrap();
+        assert_eq!((rows.subject.version, rows.subject.sealed), (2, vec![3]));
+        let sessions: Vec<_> = rows
+            .sessions
+            .into_iter()
+            .map(|row| (row.device, row.version, row.sealed))
+            .collect();
+        assert_eq!(sessions, [(1, 2, vec![3])]);
+    }
+}
