@@ -208,41 +208,60 @@ impl Admission {
     }
 
     async fn settle_once(&self, kept: Kept) -> Settled {
-        let outcome = match kept.ticket.outcome().await {
+        let Kept {
+            ticket,
+            entering,
+            outbound,
+            addressed,
+        } = kept;
+        let outcome = match ticket.outcome().await {
             Ok(outcome) => outcome.outcome,
             Err(error) => {
                 // What the store may keep though its answer is lost is dispatched by recovery.
                 if error.is_outcome_unknown() {
-                    kept.entering.store.nudge.now();
+                    entering.store.nudge.now();
                 }
                 return Settled::Refused(refused(SendError::Unavailable));
             }
         };
         match outcome {
             Some(Append::Appended(appended)) => {
-                let answer = accepted(&kept.outbound, &appended, false);
-                self.dispatcher.take(Accepted {
-                    outbound: kept.outbound,
-                    store: kept.entering.store,
-                    attempt: 0,
-                    accepted_at: Timestamp::from_millis(appended.appended_at_ms),
-                    addressed: kept.addressed,
-                    place: kept.entering.place,
-                });
-                Settled::Accepted(answer)
+                Settled::Accepted(self.dispatch(entering, outbound, addressed, &appended, false))
             }
             Some(Append::Repeated(appended)) => {
-                // Its first ciphertexts are in a queue, or recovery makes new ones: these are thrown away.
-                let waits = appended.status() == MessageStatus::Accepted;
-                if waits && !self.dispatcher.knows(&kept.outbound.key()) {
-                    kept.entering.store.nudge.now();
+                // Kept before, by an append whose answer was lost or whose gateway ended. While nobody has it in a queue it takes
+                // its place now: what is accepted after this answer must not overtake it. What is sent twice the relay drops.
+                if appended.status() == MessageStatus::Accepted {
+                    Settled::Accepted(self.dispatch(entering, outbound, addressed, &appended, true))
+                } else {
+                    Settled::Accepted(accepted(&outbound, &appended, true))
                 }
-                Settled::Accepted(accepted(&kept.outbound, &appended, true))
             }
             Some(Append::Conflict(_)) => Settled::Refused(refused(SendError::Conflict)),
-            Some(Append::EpochClosed(_)) => Settled::EpochClosed(kept.entering),
+            Some(Append::EpochClosed(_)) => Settled::EpochClosed(entering),
             None => Settled::Refused(refused(SendError::Unavailable)),
         }
+    }
+
+    /// Queues a kept message, unless it is queued already, and answers the business.
+    fn dispatch(
+        &self,
+        entering: Entering,
+        outbound: Outbound,
+        addressed: Option<Addressed>,
+        appended: &Appended,
+        repeated: bool,
+    ) -> gateway::Accepted {
+        let answer = accepted(&outbound, appended, repeated);
+        self.dispatcher.take(Accepted {
+            outbound,
+            store: entering.store,
+            attempt: 0,
+            accepted_at: Timestamp::from_millis(appended.appended_at_ms),
+            addressed,
+            place: entering.place,
+        });
+        answer
     }
 }
 

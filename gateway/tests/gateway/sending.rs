@@ -109,7 +109,7 @@ async fn a_stream_keeps_each_conversations_order_while_the_relay_stumbles() {
 }
 
 #[tokio::test]
-async fn a_broken_append_answers_unavailable_and_recovery_sends_what_was_kept() {
+async fn a_retry_after_a_broken_append_is_sent_before_what_is_accepted_after_it() {
     let suite = Suite::new();
     let gateway = suite.start().await;
     lock(&suite.store.state).break_append = true;
@@ -122,8 +122,14 @@ async fn a_broken_append_answers_unavailable_and_recovery_sends_what_was_kept() 
         send(&gateway, message(ANNA, 1)).await.unwrap(),
         "it was kept the first time"
     );
-    until(|| suite.store.status(&message_id(ANNA, 1)) == Some((MessageStatus::Sent, 0))).await;
-    assert_eq!(suite.relay.taken_for(ANNA), [message_id(ANNA, 1)]);
+    send(&gateway, message(ANNA, 2)).await.unwrap();
+    for n in [1, 2] {
+        until(|| suite.store.status(&message_id(ANNA, n)) == Some((MessageStatus::Sent, 0))).await;
+    }
+    assert_eq!(
+        suite.relay.taken_for(ANNA),
+        [message_id(ANNA, 1), message_id(ANNA, 2)]
+    );
 }
 
 #[tokio::test]
