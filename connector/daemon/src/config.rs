@@ -12,9 +12,7 @@ use std::{
 use reqwest::Url;
 use sealpost_connector_sdk::{Fingerprint, KeyFiles, NumberId, Peer, Pins};
 use sealpost_database::DatabaseUrl;
-use sealpost_runtime::config::{
-    ClockConfig, HostPort, LogConfig, MetricsConfig, PublicTlsConfig,
-};
+use sealpost_runtime::config::{ClockConfig, HostPort, LogConfig, MetricsConfig, PublicTlsConfig};
 use serde::{Deserialize, Deserializer, de};
 use thiserror::Error;
 
@@ -157,7 +155,9 @@ pub enum Contradiction {
     NumberTwice(NumberId),
     #[error("http.listen beyond loopback needs http.tls, or http.allow_remote = true")]
     RemoteHttp,
-    #[error("webhook.url must be https, or http to this machine, or http with webhook.allow_insecure = true")]
+    #[error(
+        "webhook.url must be https, or http to this machine, or http with webhook.allow_insecure = true"
+    )]
     InsecureWebhook,
     #[error("webhook.subscription must be 1 to 64 of [a-z0-9._-]")]
     SubscriptionName,
@@ -211,9 +211,8 @@ impl Config {
 impl WebhookConfig {
     fn check(&self) -> Result<(), Contradiction> {
         let name = self.subscription.as_bytes();
-        let is_allowed = |byte: &u8| {
-            byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"._-".contains(byte)
-        };
+        let is_allowed =
+            |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"._-".contains(byte);
         if name.is_empty() || name.len() > 64 || !name.iter().all(is_allowed) {
             return Err(Contradiction::SubscriptionName);
         }
@@ -324,7 +323,11 @@ mod tests {
     fn a_webhook_over_plain_http_stays_on_this_machine() {
         let remote = "webhook.url=http://app.example/hook";
         assert_eq!(contradiction(&[remote]), Contradiction::InsecureWebhook);
-        for fine in ["http://127.0.0.1:1/h", "http://[::1]:1/h", "http://localhost/h"] {
+        for fine in [
+            "http://127.0.0.1:1/h",
+            "http://[::1]:1/h",
+            "http://localhost/h",
+        ] {
             load(&[&format!("webhook.url={fine}")])
                 .unwrap()
                 .check()
@@ -334,7 +337,9 @@ mod tests {
 
     #[test]
     fn a_fingerprint_must_be_one() {
-        let error = load(&["numbers=[{phone_number_id=\"1\",phone_number=\"15551234567\",vault_fingerprint=\"ab\"}]"]);
+        let error = load(&[
+            "numbers=[{phone_number_id=\"1\",phone_number=\"15551234567\",vault_fingerprint=\"ab\"}]",
+        ]);
         assert!(error.unwrap_err().contains("fingerprint"));
     }
 

@@ -1,0 +1,36 @@
+//! `sealpost-connector`: reads its configuration, builds the connector, serves it.
+
+use anyhow::Context;
+use clap::Parser;
+use sealpost_connector::{config::Config, connector::Connector};
+use sealpost_runtime::{
+    args::ServiceArgs, config, process, server::MetricsServer, shutdown, telemetry,
+};
+
+/// A business's own end of Sealpost: a Cloud-API-compatible REST face and webhooks.
+#[derive(Parser)]
+#[command(name = "sealpost-connector", version)]
+struct Arguments {
+    #[command(flatten)]
+    service: ServiceArgs,
+}
+
+fn main() -> anyhow::Result<()> {
+    process::harden().context("the process cannot be hardened")?;
+    let arguments = Arguments::parse().service;
+    let config: Config = config::load("connector", &arguments)?;
+    config.check()?;
+    if config::only_checked(&arguments) {
+        return Ok(());
+    }
+    telemetry::init("connector", &config.log, &arguments)?;
+    tokio::runtime::Runtime::new()?.block_on(serve(config))
+}
+
+async fn serve(config: Config) -> anyhow::Result<()> {
+    let stop = shutdown::on_signals()?;
+    if let Some(metrics) = &config.metrics {
+        tokio::spawn(MetricsServer::bind(metrics).await?.serve(stop.clone()));
+    }
+    Connector::build(&config).await?.serve(stop).await
+}
