@@ -66,6 +66,8 @@ impl Configs<'_> {
         config.insert("bundle_key".to_owned(), path(&data.join("bundle.key")));
         let mut codes = Table::new();
         codes.insert("file".to_owned(), path(&self.layout.codes_file()));
+        // Many consumers register from one machine here.
+        codes.insert("requests_per_source".to_owned(), Value::Integer(1_000_000));
         config.insert("codes".to_owned(), Value::Table(codes));
         config.insert("public".to_owned(), self.public(Service::Relay)?);
         self.write(Service::Relay, &config)

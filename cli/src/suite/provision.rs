@@ -10,7 +10,8 @@ use sealpost_proto::directory::v1::{
     SetBusinessKeysRequest,
 };
 use sealpost_proto::relay::v1::RegisterNumberRequest;
-use sealpost_proto::vault::v1::ProvisionNumberRequest;
+use sealpost_proto::vault::v1::{ConfirmClockRequest, ProvisionNumberRequest};
+use sealpost_runtime::Clock;
 use tonic::Code;
 
 use super::facts::{Facts, NumberFacts};
@@ -70,6 +71,23 @@ pub fn plan_numbers(facts: &mut Facts, count: usize) -> anyhow::Result<()> {
 /// The phone number of the consumer at `index`.
 pub fn consumer_number(index: usize) -> String {
     (FIRST_CONSUMER_NUMBER + index as u64).to_string()
+}
+
+/// Confirms the vault's clock: whoever starts a development suite is its operator, and it may have stood still for days.
+pub async fn confirm_clock(
+    operator: &Operator,
+    ports: &Ports,
+    clock: &Clock,
+) -> anyhow::Result<()> {
+    let mut vault = operator.vault(&ports.of(Service::KeyVault)?.main.to_string())?;
+    let request = ConfirmClockRequest {
+        now_ms: clock.now().as_millis(),
+    };
+    vault
+        .confirm_clock(request)
+        .await
+        .map_err(|status| explain(&status))?;
+    Ok(())
 }
 
 /// Makes the business, its numbers and its token where they are missing. `facts_file` is written after each step.

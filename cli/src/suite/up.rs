@@ -74,6 +74,12 @@ pub async fn up(
         Some(&crl),
     )?;
 
+    let clock = if choices.clock_file {
+        Clock::with_offset_file(layout.clock_file())
+    } else {
+        Clock::system()
+    };
+
     let mut services = BTreeMap::new();
     let core = Service::ALL
         .into_iter()
@@ -88,6 +94,9 @@ pub async fn up(
     for service in core {
         serving(&operator, &ports, service, &services).await?;
         output.note(&format!("{service} serves"));
+        if service == Service::KeyVault {
+            provision::confirm_clock(&operator, &ports, &clock).await?;
+        }
     }
 
     provision::business(
@@ -113,11 +122,6 @@ pub async fn up(
         .public
         .context("the relay has a public face")?
         .to_string();
-    let clock = if choices.clock_file {
-        Clock::with_offset_file(layout.clock_file())
-    } else {
-        Clock::system()
-    };
     let relay = Relay::connect(
         &relay_address
             .parse()
