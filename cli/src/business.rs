@@ -3,7 +3,8 @@
 
 use anyhow::{Context, anyhow};
 use sealpost_connector_sdk::{
-    BusinessKeys, Client, KeyFiles, NumberId, Pins, SdkError, Settings, Token,
+    BusinessKeys, Client, EnvelopeError, KeyFiles, NumberId, Pins, SdkError, Settings, Token,
+    TrustError,
 };
 
 use crate::running::{Running, host_port};
@@ -46,6 +47,11 @@ pub fn advise(error: SdkError) -> anyhow::Error {
             "see which service is down with `sealpost admin status`, then send it again"
         }
         SdkError::RateLimited { .. } => "wait a moment and send it again",
+        SdkError::Untrusted(TrustError::Statement(
+            EnvelopeError::KeyNotYetValid | EnvelopeError::KeyExpired,
+        )) => {
+            "this machine's clock and the key vault's differ: set them right (`sealpost admin clock show`)"
+        }
         SdkError::Untrusted(_) => {
             "compare the vault fingerprint in run.json with `sealpost admin vault number`; do not send until they agree"
         }

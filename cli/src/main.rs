@@ -115,7 +115,7 @@ mod tests {
     fn a_folder_may_stand_at_the_end_of_an_admin_command() {
         let words = "sealpost admin clock advance 31d --dir suite --json";
         assert!(Arguments::try_parse_from(words.split(' ')).is_ok());
-        let back = "sealpost admin clock advance -2h --dir suite";
+        let back = "sealpost admin clock advance -2h --back --dir suite";
         assert!(Arguments::try_parse_from(back.split(' ')).is_ok());
     }
 }

@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use anyhow::{Context, ensure};
-use clap::Subcommand;
+use clap::{Args, Subcommand};
 use serde_json::json;
 
 use super::access::Access;
@@ -19,26 +19,33 @@ use crate::suite::service::Service;
 #[derive(Subcommand)]
 pub enum ClockCommand {
     /// Move every service's clock by a duration such as 31d
-    #[command(allow_negative_numbers = true)]
     Advance {
-        /// How far: 90s, 15m, 2h, 31d; with a minus, back
+        /// How far: 90s, 15m, 2h, 31d
         #[arg(value_parser = duration::parse_signed, allow_hyphen_values = true)]
         by: i64,
-        /// Leave it to `sealpost admin vault confirm-clock` to tell the key vault that the jump is right
-        #[arg(long)]
-        no_confirm: bool,
+        #[command(flatten)]
+        how: How,
     },
     /// Set how far every service's clock is ahead of this machine's
     Set {
-        /// How far: 0, 90s, 15m, 2h, 31d; with a minus, behind
+        /// How far: 0, 90s, 15m, 2h, 31d
         #[arg(value_parser = duration::parse_signed, allow_hyphen_values = true)]
         ahead: i64,
-        /// Leave it to `sealpost admin vault confirm-clock` to tell the key vault that the jump is right
-        #[arg(long)]
-        no_confirm: bool,
+        #[command(flatten)]
+        how: How,
     },
     /// Show how far the services' clocks are ahead
     Show,
+}
+
+#[derive(Args)]
+pub struct How {
+    /// Let time go back: the key vault keeps the latest time it has seen, so nothing can be sent until that time comes again
+    #[arg(long)]
+    back: bool,
+    /// Leave it to `sealpost admin vault confirm-clock` to tell the key vault that the jump is right
+    #[arg(long)]
+    no_confirm: bool,
 }
 
 impl ClockCommand {
@@ -52,14 +59,12 @@ impl ClockCommand {
         let file = suite.layout.clock_file();
         match self {
             Self::Show => show(output, read(&file)?),
-            Self::Set { ahead, no_confirm } => {
-                change(access, suite, output, &file, ahead, !no_confirm).await
-            }
-            Self::Advance { by, no_confirm } => {
+            Self::Set { ahead, how } => change(access, suite, output, &file, ahead, &how).await,
+            Self::Advance { by, how } => {
                 let ahead = read(&file)?
                     .checked_add(by)
                     .context("that is further than a clock goes")?;
-                change(access, suite, output, &file, ahead, !no_confirm).await
+                change(access, suite, output, &file, ahead, &how).await
             }
         }
     }
@@ -71,8 +76,13 @@ async fn change(
     output: Output,
     file: &Path,
     ahead: i64,
-    confirm: bool,
+    how: &How,
 ) -> anyhow::Result<()> {
+    // An unreadable file may be mended; a readable one says where time is.
+    ensure!(
+        how.back || read(file).map_or(true, |now| ahead >= now),
+        "that would turn time back, which the key vault does not follow: start a new suite, or add --back"
+    );
     files::write(file, format!("{ahead}\n").as_bytes(), Readers::Owner)
         .with_context(|| format!("{} cannot be written", file.display()))?;
     vault::clock_file_is_read().await;
@@ -80,7 +90,7 @@ async fn change(
     let vault_runs = vault
         .pid
         .is_some_and(|pid| process::runs_as(pid, &vault.argv));
-    if confirm && vault_runs {
+    if !how.no_confirm && vault_runs {
         vault::confirm_clock(access).await?;
     }
     show(output, ahead)

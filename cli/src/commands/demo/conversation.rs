@@ -1,5 +1,5 @@
-//! What happens in the demo: a message by REST, read by the consumer's process, and its answer as a webhook; once with a new
-//! Signal session and once with the session that then stands.
+//! What happens in the demo: a message by REST, read by the consumer's process, and its answer as a webhook; twice: the
+//! first opens the Signal session, the second finds it standing.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -96,7 +96,7 @@ impl Cast {
 /// Plays both rounds.
 pub async fn play(cast: &mut Cast, output: Output) -> anyhow::Result<Played> {
     let mut rounds = Vec::new();
-    for name in ["first message, with a new session", "second message"] {
+    for name in ["first message", "second message"] {
         let round = round(cast).await.with_context(|| name.to_owned())?;
         output.note(&format!(
             "{name}: shown after {} ms, answered after {} ms more",

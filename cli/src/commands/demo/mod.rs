@@ -78,7 +78,13 @@ impl Demo {
                 told
             }
         };
-        let (mut report, scan) = ended?;
+        let (mut report, scan) = match ended {
+            Ok(ended) => ended,
+            Err(error) => {
+                output.say("", &report::failure(&error))?;
+                return Err(error);
+            }
+        };
         // Once more, with every log and journal as the processes left it.
         report.at_rest(scan.run(&layout)?);
         if !self.keep {

@@ -10,7 +10,7 @@ use sealpost_proto::gateway::v1::subscribe_events_request::Request as Asked;
 use sealpost_proto::gateway::v1::{
     OpenSubscription, SubscribeEventsRequest, SubscribeEventsResponse,
 };
-use sealpost_runtime::tls;
+use sealpost_runtime::{Clock, Timestamp, tls};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
@@ -26,6 +26,8 @@ pub struct Observer {
     // The stream ends when the requests do.
     _requests: mpsc::Sender<SubscribeEventsRequest>,
     answers: Streaming<SubscribeEventsResponse>,
+    /// Events before it are of an earlier demo in the same folder.
+    since: Timestamp,
 }
 
 /// A consumer's message as the gateway had it.
@@ -65,6 +67,7 @@ impl Observer {
         Ok(Self {
             _requests: requests,
             answers,
+            since: Clock::system().now(),
         })
     }
 
@@ -84,7 +87,8 @@ impl Observer {
                 .map_err(|status| crate::operator::explain(&status))?
                 .context("the gateway ended the subscription")?;
             for event in answer.events {
-                if let Some(Kind::Message(inbound)) = event.event
+                if event.time_ms >= self.since.as_millis()
+                    && let Some(Kind::Message(inbound)) = event.event
                     && let Some(message) = inbound.message
                 {
                     return Ok(Sealed {

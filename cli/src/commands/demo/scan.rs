@@ -34,6 +34,7 @@ pub struct Found {
     files: usize,
     bytes: u64,
     hits: BTreeSet<String>,
+    control: bool,
 }
 
 impl Scan {
@@ -80,6 +81,9 @@ impl Scan {
                 without_phone(&path),
                 &mut found,
             );
+            if path.starts_with(layout.data(KNOWS_PHONES)) {
+                found.control |= holds(&self.phone, &bytes);
+            }
         }
         Ok(found)
     }
@@ -102,12 +106,10 @@ impl Scan {
     pub fn look(&self, name: &str, bytes: &[u8], without_phone: bool, found: &mut Found) {
         found.files += 1;
         found.bytes += bytes.len() as u64;
-        let holds =
-            |needles: &[Finder<'_>]| needles.iter().any(|needle| needle.find(bytes).is_some());
-        if holds(&self.contents) {
+        if holds(&self.contents, bytes) {
             found.hits.insert(format!("content in {name}"));
         }
-        if without_phone && holds(&self.phone) {
+        if without_phone && holds(&self.phone, bytes) {
             found.hits.insert(format!("phone number in {name}"));
         }
     }
@@ -119,6 +121,12 @@ impl Found {
         self.files += other.files;
         self.bytes += other.bytes;
         self.hits.extend(other.hits);
+        self.control |= other.control;
+    }
+
+    /// Whether the phone number was found where it must be: a search that finds nothing anywhere proves nothing.
+    pub fn finds_what_is_there(&self) -> bool {
+        self.control
     }
 
     /// What was found, and where.
@@ -140,6 +148,10 @@ impl Found {
     pub fn json(&self) -> Value {
         json!({"files": self.files, "bytes": self.bytes, "found": self.hits})
     }
+}
+
+fn holds(needles: &[Finder<'_>], bytes: &[u8]) -> bool {
+    needles.iter().any(|needle| needle.find(bytes).is_some())
 }
 
 fn finders(needles: impl IntoIterator<Item = Vec<u8>>) -> Vec<Finder<'static>> {
@@ -250,6 +262,17 @@ mod tests {
             assert_eq!(hits("logs/relay.log", bytes).len(), 1);
             assert_eq!(hits("data/relay/relay.db", bytes).len(), 0);
         }
+    }
+
+    #[test]
+    fn a_search_that_misses_the_phone_number_in_the_relay_says_so() {
+        let folder = tempfile::tempdir().unwrap();
+        let layout = Layout::new(folder.path()).unwrap();
+        let scan = Scan::new(PHONE, &[]);
+        std::fs::create_dir_all(layout.data(KNOWS_PHONES)).unwrap();
+        assert!(!scan.run(&layout).unwrap().finds_what_is_there());
+        std::fs::write(layout.codes_file(), PHONE).unwrap();
+        assert!(scan.run(&layout).unwrap().finds_what_is_there());
     }
 
     #[test]
