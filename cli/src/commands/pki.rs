@@ -9,7 +9,7 @@ use sealpost_runtime::identity::{Role, TrustDomain};
 use serde_json::json;
 
 use crate::output::Output;
-use crate::pki::{Authority, Identity, PublicNames};
+use crate::pki::{Authority, BusinessKeys, Identity, PublicNames};
 
 /// Make and keep the certificates of a deployment
 #[derive(Args)]
@@ -67,6 +67,12 @@ enum Command {
         /// Days until it expires
         #[arg(long, default_value_t = 90)]
         days: u32,
+    },
+    /// Make a business's own keys, or show where their public halves are: the operator registers those with the key vault
+    BusinessKeys {
+        /// Where the keys go: hpke.key, signing.key and their public halves, hpke.pub and signing.pub
+        #[arg(long)]
+        out: PathBuf,
     },
     /// Revoke a certificate by serial or subject; services notice within seconds
     Revoke {
@@ -129,6 +135,17 @@ impl Pki {
                 show(
                     output,
                     &Authority::open(&dir)?.issue_public(&name, &names, days, &out, now)?,
+                )
+            }
+            Command::BusinessKeys { out } => {
+                let keys = BusinessKeys::load_or_make(&out)?;
+                output.say(
+                    &format!(
+                        "HPKE public key    {}\nsigning public key {}",
+                        keys.hpke_public_file.display(),
+                        keys.signing_public_file.display()
+                    ),
+                    &json!({"hpke_public_key": keys.hpke_public_file, "signing_public_key": keys.signing_public_file}),
                 )
             }
             Command::Revoke { dir, which } => {

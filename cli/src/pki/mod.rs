@@ -4,6 +4,8 @@
 //! (docs/decisions/0007). Private keys are written 0600 and never leave the folder that they are issued to.
 
 mod authority;
+mod business_keys;
 mod ledger;
 
 pub use authority::{Authority, Identity, PublicNames};
+pub use business_keys::BusinessKeys;

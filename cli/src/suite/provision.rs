@@ -4,7 +4,6 @@
 use std::path::Path;
 
 use anyhow::Context;
-use sealpost_envelope::{HpkeSecretKey, OsEntropy, Secret, SigningKey};
 use sealpost_proto::directory::v1::{
     CreateBusinessRequest, CreateNumberRequest, IssueTokenRequest, Number, Scope,
     SetBusinessKeysRequest,
@@ -18,39 +17,13 @@ use super::facts::{Facts, NumberFacts};
 use super::layout::Layout;
 use super::ports::Ports;
 use super::service::Service;
-use crate::files::{self, Readers};
 use crate::operator::{Operator, explain};
+use crate::pki::BusinessKeys;
 
 /// The business phone numbers of a development suite start here (a range kept for fiction).
 const FIRST_BUSINESS_NUMBER: u64 = 15_550_100_000;
 /// And those of its consumers here.
 const FIRST_CONSUMER_NUMBER: u64 = 15_550_200_000;
-
-/// The business's own keys, as files of 32 bytes.
-pub struct BusinessKeys {
-    hpke: HpkeSecretKey,
-    signing: SigningKey,
-}
-
-impl BusinessKeys {
-    /// Reads them from a folder, or makes them there.
-    pub fn load_or_make(folder: &Path) -> anyhow::Result<Self> {
-        files::create_folder(folder)?;
-        Ok(Self {
-            hpke: HpkeSecretKey::from_seed(&seed(&folder.join("hpke.key"))?)?,
-            signing: SigningKey::from_seed(&seed(&folder.join("signing.key"))?),
-        })
-    }
-}
-
-fn seed(path: &Path) -> anyhow::Result<Secret<32>> {
-    if !path.exists() {
-        let fresh = Secret::<32>::generate(&mut OsEntropy)?;
-        files::write(path, fresh.expose(), Readers::Owner)?;
-    }
-    let bytes = zeroize::Zeroizing::new(std::fs::read(path)?);
-    Secret::from_slice(&bytes).with_context(|| format!("{} must hold 32 bytes", path.display()))
-}
 
 /// Plans `count` numbers: ids are chosen before anything is asked of a service, so that a repeat asks for the same ones.
 pub fn plan_numbers(facts: &mut Facts, count: usize) -> anyhow::Result<()> {
@@ -100,8 +73,7 @@ pub async fn business(
     messages_per_second: u32,
 ) -> anyhow::Result<()> {
     let keys = BusinessKeys::load_or_make(&layout.business())?;
-    let hpke_public = keys.hpke.public_key().to_bytes();
-    let signing_public = keys.signing.verifying_key().as_bytes().to_vec();
+    let (hpke_public, signing_public) = (keys.hpke_public, keys.signing_public);
     let mut directory = operator.directory(&ports.of(Service::Directory)?.main.to_string())?;
     let mut vault = operator.vault(&ports.of(Service::KeyVault)?.main.to_string())?;
     let mut relay = operator.relay(&ports.of(Service::Relay)?.main.to_string())?;
