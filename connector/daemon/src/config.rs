@@ -138,7 +138,8 @@ pub struct WebhookConfig {
     /// Lets events travel over plain HTTP to another machine.
     #[serde(default)]
     pub allow_insecure: bool,
-    /// Name of the subscription at the gateway, 1 to 64 of `[a-z0-9._-]`. Connectors of one name share its events.
+    /// Name of the subscription at the gateway, 1 to 64 of `[a-z0-9._-]`. Each connector needs a name of its own: under one name only
+    /// the newest stream is served.
     #[serde(default = "connector")]
     pub subscription: String,
 }

@@ -138,7 +138,9 @@ impl Connector {
 
 /// A wrong pin shows at once. A gateway that is not there yet is none of its business.
 async fn check_pins(client: Client) {
-    if let Err(error @ SdkError::Untrusted(_)) = client.verify_pins().await {
+    if let Err(error @ SdkError::Untrusted(_)) = client.verify_pins().await
+        && !error.is_transient()
+    {
         tracing::error!(%error, "a number's vault_fingerprint does not fit: nothing is sent or received for it");
     }
 }

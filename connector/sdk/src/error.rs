@@ -102,9 +102,10 @@ impl SdkError {
     /// Whether the same call may succeed later without anybody changing anything.
     #[must_use]
     pub fn is_transient(&self) -> bool {
-        matches!(
-            self,
-            Self::RateLimited { .. } | Self::Deadline { .. } | Self::Unavailable(_)
-        )
+        match self {
+            Self::RateLimited { .. } | Self::Deadline { .. } | Self::Unavailable(_) => true,
+            Self::Untrusted(error) => error.is_transient(),
+            _ => false,
+        }
     }
 }

@@ -25,6 +25,18 @@ pub enum TrustError {
     Missing,
 }
 
+impl TrustError {
+    /// Whether the key is merely out of its time, as one from a cache may be: another may come.
+    #[must_use]
+    pub fn is_transient(self) -> bool {
+        use EnvelopeError::{KeyExpired, KeyNotYetValid, StaleSequence};
+        matches!(
+            self,
+            Self::Statement(KeyExpired | KeyNotYetValid | StaleSequence)
+        )
+    }
+}
+
 /// What is believed of one number.
 pub(crate) struct Trust {
     number: NumberId,
@@ -218,6 +230,17 @@ mod tests {
             Err(TrustError::Statement(EnvelopeError::StaleSequence))
         );
         assert_eq!(trust.published(NOW).unwrap().sequence(), 5);
+    }
+
+    #[test]
+    fn a_key_out_of_its_time_is_refused_but_may_be_followed_by_another() {
+        let vault = key();
+        let answer = Answer::of(&vault, 1).wire();
+        for moment in [NOW.0 + HOUR + 1, NOW.0 - HOUR] {
+            let refused = pinned(&vault).learn(&answer, UnixMillis(moment));
+            assert!(refused.unwrap_err().is_transient());
+        }
+        assert!(!TrustError::PinMismatch.is_transient());
     }
 
     #[test]

@@ -46,9 +46,10 @@ impl VaultKeys {
         let mut trust = self.slot(number)?.lock().await;
         let fetched = self.fetch(number, &mut trust).await;
         match (fetched, trust.published(self.now())) {
-            (Ok(()) | Err(SdkError::Unavailable(_)), Some(key)) => Ok(key.clone()),
+            (Err(error), _) if !error.is_transient() => Err(error),
+            (_, Some(key)) => Ok(key.clone()),
+            (Err(error), None) => Err(error),
             (Ok(()), None) => Err(SdkError::Untrusted(TrustError::Missing)),
-            (Err(error), _) => Err(error),
         }
     }
 
@@ -83,7 +84,9 @@ impl VaultKeys {
             .key
             .ok_or(TrustError::Missing)?;
         let learned = trust.learn(&answer, self.now());
-        if let Err(error) = learned {
+        if let Err(error) = learned
+            && !error.is_transient()
+        {
             metrics::counter!("sealpost_connector_untrusted_vault_keys_total").increment(1);
             tracing::error!(%error, "the gateway presented a vault key that is not to be trusted");
         }

@@ -13,6 +13,7 @@ use sealpost_proto::gateway::v1::{
     AcknowledgeEvents, Event, OpenSubscription, SubscribeEventsRequest, SubscribeEventsResponse,
     subscribe_events_request::Request,
 };
+use sealpost_runtime::status::reason_of;
 use tokio::{
     sync::mpsc,
     time::{Instant, sleep_until, timeout},
@@ -31,6 +32,8 @@ use crate::{BusinessKeys, SdkError, gateway::Gateway, vault_keys::VaultKeys};
 const OPENING: Duration = Duration::from_secs(10);
 /// Requests on their way; further acknowledgements of a number wait as one.
 const REQUESTS: usize = 16;
+/// How long to leave a subscription to another process that took it over, so that two of one name do not fight for it.
+const REPLACED: Duration = Duration::from_secs(30);
 /// How often an event that did not open is asked for again before it is given up.
 const TRIES: u32 = 5;
 /// While a number is left out, the stream is opened again this often to try once more.
@@ -60,6 +63,8 @@ enum End {
     Dropped,
     /// It broke, or must be opened anew.
     Broken,
+    /// Another process opened the subscription.
+    Replaced,
 }
 
 /// An open stream.
@@ -109,7 +114,11 @@ impl Task {
             if matches!(end, End::Dropped) {
                 return;
             }
-            let again = Instant::now() + self.delays.next().unwrap_or_default();
+            let pause = match end {
+                End::Replaced => REPLACED,
+                _ => self.delays.next().unwrap_or_default(),
+            };
+            let again = Instant::now() + pause;
             while let Ok(Some(place)) = tokio::time::timeout_at(again, acknowledged.recv()).await {
                 self.finish(&place);
             }
@@ -150,11 +159,7 @@ impl Task {
                 answer = open.answers.message() => match answer {
                     Ok(Some(answer)) => self.receive(answer).await,
                     Ok(None) => Some(End::Broken),
-                    Err(status) => {
-                        let code = status.code().description();
-                        tracing::warn!(code, "the event stream broke");
-                        Some(End::Broken)
-                    }
+                    Err(status) => Some(broken(&status)),
                 },
                 () = sleep_until(renew_at), if open.renew_at.is_some() => Some(End::Broken),
             };
@@ -171,8 +176,8 @@ impl Task {
         for number in &self.subscription.numbers {
             match self.vaults.signer(number, false).await {
                 Ok(_) => numbers.push(number.as_str().to_owned()),
-                Err(SdkError::Untrusted(_)) => untrusted.push(number.clone()),
                 Err(error) if error.is_transient() => return Err(error),
+                Err(SdkError::Untrusted(_)) => untrusted.push(number.clone()),
                 Err(SdkError::Unauthenticated) => return Err(SdkError::Unauthenticated),
                 Err(error) => tracing::warn!(%error, "a number is left out of the event stream"),
             }
@@ -349,6 +354,16 @@ fn acknowledgement(number: &NumberId, cursor: u64) -> SubscribeEventsRequest {
     SubscribeEventsRequest {
         request: Some(request),
     }
+}
+
+fn broken(status: &Status) -> End {
+    if reason_of(status).as_deref() == Some("SUBSCRIPTION_REPLACED") {
+        tracing::error!("another process opened this subscription; its name must be its own");
+        return End::Replaced;
+    }
+    let code = status.code().description();
+    tracing::warn!(code, "the event stream broke");
+    End::Broken
 }
 
 fn refused_wrap(error: EnvelopeError) {

@@ -11,6 +11,7 @@ use sealpost_envelope::{Category, Direction, HeaderFields, MessageId, NumberId, 
 use sealpost_runtime::batch::{BatchLane, LaneError, LaneSettings};
 use tokio::time::{Instant, sleep_until, timeout_at};
 use tokio_util::sync::CancellationToken;
+use tonic::Code;
 
 use crate::{
     Content, DeliveryStatus, IdempotencyKey, SdkError, content::Encoded, gateway::Gateway,
@@ -143,6 +144,10 @@ impl Attempt<'_> {
         let sealed = match sealed.await {
             Ok(sealed) => sealed,
             Err(SdkError::Unavailable(code)) => return self.trouble.unreachable(code),
+            // A vault key out of its time: the gateway will have another.
+            Err(error) if error.is_transient() => {
+                return self.trouble.unreachable(Code::Unavailable);
+            }
             Err(error) => return Next::Done(Err(error)),
         };
         let key = sealed.content_key;

@@ -181,3 +181,18 @@ async fn an_event_whose_wrap_comes_with_the_next_stream_is_not_lost() {
         content::text("late")
     );
 }
+
+#[tokio::test]
+async fn a_subscription_that_another_process_took_over_is_left_to_it_for_a_while() {
+    let (gateway, client) = pair().await;
+    let _events = client.subscribe(subscription()).unwrap();
+    eventually(|| gateway.state.lock().subscriptions.len() == 1).await;
+    gateway.state.lock().farewell = Some(sealpost_runtime::status::reason_status(
+        tonic::Code::Aborted,
+        "SUBSCRIPTION_REPLACED",
+        "replaced",
+    ));
+    gateway.state.break_streams();
+    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+    assert_eq!(gateway.state.lock().subscriptions.len(), 1);
+}

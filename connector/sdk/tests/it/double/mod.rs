@@ -61,6 +61,8 @@ pub struct Inner {
     pub accepted: Vec<Opened>,
     /// What the next items get instead of being looked at.
     pub refusals: VecDeque<(SendError, u32)>,
+    /// What broken event streams end with, instead of UNAVAILABLE.
+    pub farewell: Option<tonic::Status>,
     /// Break the stream after accepting that many more items, before answering.
     pub break_after: Option<usize>,
     /// What `GetVaultKey` answers instead of the vault's key.

@@ -191,7 +191,9 @@ impl GatewayService for Service {
                 }
                 tokio::select! {
                     () = breaker.cancelled() => {
-                        let _ = answers.send(Err(Status::unavailable("cut"))).await;
+                        let farewell = state.lock().farewell.clone();
+                        let farewell = farewell.unwrap_or_else(|| Status::unavailable("cut"));
+                        let _ = answers.send(Err(farewell)).await;
                         return;
                     }
                     changed = fed.changed() => if changed.is_err() { return },
