@@ -23,6 +23,9 @@ pub struct Up {
     /// Where the connector posts webhooks
     #[arg(long)]
     webhook: Option<String>,
+    /// Where the services keep their databases: sqlite:///absolute/folder for one file each [default: in DIR]
+    #[arg(long, value_name = "URL", value_parser = database_folder)]
+    database: Option<PathBuf>,
     /// Numbers of the first business
     #[arg(long, default_value_t = 1)]
     numbers: usize,
@@ -53,6 +56,7 @@ impl Up {
             rate_limit: self.rate_limit,
             webhook: self.webhook.clone(),
             clock_file: self.clock_file,
+            databases: self.database.clone(),
         };
         let size = Size {
             numbers: self.numbers,
@@ -79,6 +83,20 @@ impl Up {
     }
 }
 
+/// The folder that a `sqlite://` URL names.
+fn database_folder(url: &str) -> Result<PathBuf, String> {
+    match url.split_once("://") {
+        Some(("sqlite", path)) if path.starts_with('/') => Ok(PathBuf::from(path)),
+        Some(("sqlite", _)) => {
+            Err("name an absolute folder: sqlite:///var/lib/sealpost".to_owned())
+        }
+        Some(("postgres" | "postgresql", _)) => {
+            Err("PostgreSQL is not built into this version".to_owned())
+        }
+        _ => Err("expected sqlite:///absolute/folder".to_owned()),
+    }
+}
+
 fn announce(output: Output, layout: &Layout, run: &RunFile) -> anyhow::Result<()> {
     let dir = layout.root().display();
     let number = &run.numbers[0];
@@ -100,4 +118,25 @@ fn announce(output: Output, layout: &Layout, run: &RunFile) -> anyhow::Result<()
         id = number.phone_number_id,
     );
     output.say(&words, &json!({"run_file": layout.run_file()}))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_database_is_an_absolute_sqlite_folder() {
+        assert_eq!(
+            database_folder("sqlite:///srv/db"),
+            Ok(PathBuf::from("/srv/db"))
+        );
+        for url in [
+            "sqlite://srv/db",
+            "postgres://localhost/x",
+            "/srv/db",
+            "mysql://x",
+        ] {
+            assert!(database_folder(url).is_err(), "{url}");
+        }
+    }
 }

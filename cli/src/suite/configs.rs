@@ -1,5 +1,7 @@
 //! The configuration of each service of a suite, as TOML.
 
+use std::path::PathBuf;
+
 use anyhow::Context;
 use toml::{Table, Value, toml};
 
@@ -18,6 +20,8 @@ pub struct Choices {
     pub webhook: Option<String>,
     /// Whether clocks follow the folder's clock file.
     pub clock_file: bool,
+    /// The folder of every service's SQLite file; each service's own folder when absent.
+    pub databases: Option<PathBuf>,
 }
 
 /// Writes configurations of one suite.
@@ -213,7 +217,9 @@ impl Configs<'_> {
         if self.choices.clock_file {
             config.insert("clock_file".to_owned(), path(&self.layout.clock_file()));
         }
-        let database = self.layout.data(service).join(format!("{service}.db"));
+        let own = self.layout.data(service);
+        let folder = self.choices.databases.as_deref().unwrap_or(&own);
+        let database = folder.join(format!("{service}.db"));
         config.insert(
             "database".to_owned(),
             format!("sqlite://{}", database.display()).into(),

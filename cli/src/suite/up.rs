@@ -164,6 +164,9 @@ fn folders(layout: &Layout, choices: &Choices) -> anyhow::Result<()> {
             files::create_folder(file.parent().context("a file has a folder")?)?;
         }
     }
+    if let Some(folder) = &choices.databases {
+        files::create_folder(folder)?;
+    }
     if choices.clock_file && !layout.clock_file().exists() {
         files::write(&layout.clock_file(), b"0\n", files::Readers::Owner)?;
     }

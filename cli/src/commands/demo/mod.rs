@@ -111,6 +111,7 @@ async fn tell(
         rate_limit: 0,
         webhook: Some(receiver.url()),
         clock_file: false,
+        databases: None,
     };
     let size = Size {
         numbers: 1,
