@@ -104,7 +104,7 @@ impl Gateway {
                 registry: Registry::default(),
                 tasks: tasks.clone(),
             },
-            lookups: Lookups::new(peers.clone()),
+            lookups: Lookups::new(peers.clone(), clock.clone()),
             tasks: tasks.clone(),
             stop: stop.clone(),
         };

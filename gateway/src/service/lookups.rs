@@ -15,7 +15,7 @@ use sealpost_proto::{
     store::v1::GetRecordRequest,
     vault::v1::GetPublishedKeyRequest,
 };
-use tokio::time::Instant;
+use sealpost_runtime::{Clock, Timestamp};
 
 use crate::{
     authentication::Caller,
@@ -25,7 +25,8 @@ use crate::{
     status::Error,
 };
 
-/// How long a vault key is handed out again: it is published for an hour and good for two.
+/// How long a vault key is handed out again, by the clock that the vault's validity is by: it is published for an hour and good
+/// for two.
 const KEY_LIFE: Duration = Duration::from_secs(30);
 
 /// Vault keys remembered.
@@ -34,15 +35,17 @@ const REMEMBERED: usize = 10_000;
 /// What answers.
 pub struct Lookups {
     peers: Arc<Peers>,
-    keys: Mutex<HashMap<PhoneNumberId, (Instant, GetVaultKeyResponse)>>,
+    clock: Clock,
+    keys: Mutex<HashMap<PhoneNumberId, (Timestamp, GetVaultKeyResponse)>>,
 }
 
 impl Lookups {
     /// Asks `peers`.
     #[must_use]
-    pub fn new(peers: Arc<Peers>) -> Self {
+    pub fn new(peers: Arc<Peers>, clock: Clock) -> Self {
         Self {
             peers,
+            clock,
             keys: Mutex::default(),
         }
     }
@@ -116,13 +119,14 @@ impl Lookups {
         if keys.len() >= REMEMBERED {
             keys.clear();
         }
-        keys.insert(number, (Instant::now(), answer.clone()));
+        keys.insert(number, (self.clock.now(), answer.clone()));
         Ok(answer)
     }
 
     fn remembered(&self, number: &PhoneNumberId) -> Option<GetVaultKeyResponse> {
         let keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
         let (at, answer) = keys.get(number)?;
-        (at.elapsed() < KEY_LIFE).then(|| answer.clone())
+        let now = self.clock.now();
+        (now >= *at && now.since(*at) < KEY_LIFE).then(|| answer.clone())
     }
 }
