@@ -170,6 +170,7 @@ pub fn refusal_to_business(refusal: Refusal) -> Refused {
         | Refusal::BundleInvalid
         | Refusal::IdentityUnacknowledged
         | Refusal::Duplicate
+        | Refusal::SenderUnverified
         | Refusal::Unspecified => SendError::Unavailable,
     };
     refused(error)

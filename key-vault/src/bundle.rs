@@ -12,7 +12,7 @@ use sealpost_envelope::{NumberId, Peer, VerifyingKey};
 use sealpost_proto::signal::v1::{BundleStatement, DeviceBundle, SignedBundle};
 use sealpost_runtime::Timestamp;
 
-use crate::signal::{identity_key, kem_key, public_key};
+use crate::signal::{InboundMessage, identity_key, kem_key, public_key};
 
 const DOMAIN: &str = "sealpost/prekey-bundle/v1";
 /// No bundle is valid for longer.
@@ -29,6 +29,16 @@ pub(crate) struct VerifiedBundle {
     pub(crate) identity: IdentityKey,
     /// By device id; never empty.
     pub(crate) devices: BTreeMap<u8, DeviceOffer>,
+    /// When the relay said so.
+    pub(crate) issued_at: Timestamp,
+}
+
+impl VerifiedBundle {
+    /// Whether it names the device that made `message` and shows the identity key that `message` shows.
+    pub(crate) fn vouches_for(&self, device: u8, message: &InboundMessage) -> bool {
+        let listed = self.devices.get(&device).map(|offer| offer.registration_id);
+        message.identity() == Some(self.identity) && message.registration_id() == listed
+    }
 }
 
 /// One device of the peer.
@@ -75,7 +85,11 @@ pub(crate) fn verify(
             return None;
         }
     }
-    (!devices.is_empty()).then_some(VerifiedBundle { identity, devices })
+    (!devices.is_empty()).then_some(VerifiedBundle {
+        identity,
+        devices,
+        issued_at: issued,
+    })
 }
 
 /// A device id in range, 1 to 127.

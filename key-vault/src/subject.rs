@@ -5,14 +5,19 @@
 
 use std::{collections::BTreeMap, fmt};
 
-use sealpost_envelope::{Entropy, EnvelopeError, Secret, kdf::hkdf_sha256};
+use sealpost_envelope::{
+    Entropy, EnvelopeError, Secret,
+    kdf::{hkdf_sha256, sha256},
+};
 use zeroize::Zeroizing;
 
 use crate::layout::{Reader, put_field8};
 
 /// A serialised public key of libsignal's: the type byte, then the Montgomery point.
 pub(crate) const PUBLIC_KEY_LEN: usize = 33;
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
+const DEVICE_LEN: usize = 5;
+const SEAL_LEN: usize = 17;
 const TAG_INFO: &[u8] = b"sealpost/tag";
 
 macro_rules! name16 {
@@ -50,6 +55,20 @@ pub(crate) struct Subject {
     /// Half of what its records are sealed under.
     pub(crate) key: Secret<32>,
     pub(crate) facts: Facts,
+    /// Device → which bytes its session's row holds. So a session cannot be put back to an earlier one by itself.
+    pub(crate) seals: BTreeMap<u8, Seal>,
+}
+
+/// First 16 bytes of SHA-256 of a session's sealed bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Seal(pub(crate) [u8; 16]);
+
+impl Seal {
+    pub(crate) fn of(sealed: &[u8]) -> Self {
+        let mut seal = [0; 16];
+        seal.copy_from_slice(&sha256(&[sealed])[..16]);
+        Self(seal)
+    }
 }
 
 /// The part of a subject that changes.
@@ -63,7 +82,9 @@ pub(crate) struct Facts {
     pub(crate) encrypted_through: u64,
     /// Inbound messages decrypted.
     pub(crate) received: u64,
-    /// Device id → registration id, as the relay last signed it. Inbound messages never add to it.
+    /// When the relay made the statement that `devices` is of, milliseconds since the Unix epoch; 0 before the first.
+    pub(crate) listed_at_ms: u64,
+    /// Device id → registration id, as the relay last signed it. Inbound messages alone never add to it.
     pub(crate) devices: BTreeMap<u8, u32>,
 }
 
@@ -76,6 +97,7 @@ impl Subject {
         Ok(Self {
             key: Secret::generate(entropy)?,
             facts: Facts::default(),
+            seals: BTreeMap::new(),
         })
     }
 
@@ -89,19 +111,31 @@ impl Subject {
 
     pub(crate) fn encode(&self) -> Zeroizing<Vec<u8>> {
         let facts = &self.facts;
-        let mut out = Zeroizing::new(Vec::with_capacity(128 + 5 * facts.devices.len()));
+        let lists = DEVICE_LEN * facts.devices.len() + SEAL_LEN * self.seals.len();
+        let mut out = Zeroizing::new(Vec::with_capacity(128 + lists));
         out.push(VERSION);
         out.extend_from_slice(self.key.expose());
         put_field8(
             &mut out,
             facts.identity.as_ref().map_or(&[], |key| key.as_slice()),
         );
-        for counter in [facts.accepted, facts.encrypted_through, facts.received] {
+        for counter in [
+            facts.accepted,
+            facts.encrypted_through,
+            facts.received,
+            facts.listed_at_ms,
+        ] {
             out.extend_from_slice(&counter.to_be_bytes());
         }
+        // Device ids end at 127, so a byte counts them.
+        out.push(u8::try_from(facts.devices.len()).unwrap_or(u8::MAX));
         for (device, registration) in &facts.devices {
             out.push(*device);
             out.extend_from_slice(&registration.to_be_bytes());
+        }
+        for (device, seal) in &self.seals {
+            out.push(*device);
+            out.extend_from_slice(&seal.0);
         }
         out
     }
@@ -117,23 +151,33 @@ impl Subject {
             key => Some(key.try_into().ok()?),
         };
         let (accepted, encrypted_through, received) = (reader.u64()?, reader.u64()?, reader.u64()?);
-        let rest = reader.rest();
-        if !rest.len().is_multiple_of(5) {
-            return None;
-        }
-        let devices = rest
-            .as_chunks::<5>()
+        let listed_at_ms = reader.u64()?;
+        let devices = usize::from(reader.byte()?) * DEVICE_LEN;
+        let devices = reader
+            .take(devices)?
+            .as_chunks::<DEVICE_LEN>()
             .0
             .iter()
             .map(|[device, a, b, c, d]| (*device, u32::from_be_bytes([*a, *b, *c, *d])))
             .collect();
+        let (seals, []) = reader.rest().as_chunks::<SEAL_LEN>() else {
+            return None;
+        };
+        let seals = seals
+            .iter()
+            .filter_map(|[device, seal @ ..]| {
+                Some((*device, Seal(seal.as_slice().try_into().ok()?)))
+            })
+            .collect();
         Some(Self {
             key,
+            seals,
             facts: Facts {
                 identity,
                 accepted,
                 encrypted_through,
                 received,
+                listed_at_ms,
                 devices,
             },
         })
@@ -155,10 +199,13 @@ mod tests {
             accepted: 3,
             encrypted_through: 2,
             received: 1,
+            listed_at_ms: 9,
             devices: [(1, 0x3fff), (127, 1)].into(),
         };
+        subject.seals = [(1, Seal::of(b"one")), (127, Seal::of(b"two"))].into();
         let again = Subject::decode(&subject.encode()).unwrap();
         assert_eq!(again.facts, subject.facts);
+        assert_eq!(again.seals, subject.seals);
         assert!(again.key.ct_eq(&subject.key));
         assert_eq!(again.tag().unwrap(), subject.tag().unwrap());
         assert!(Subject::decode(&subject.encode()[1..]).is_none());

@@ -283,6 +283,7 @@ async fn a_role_that_the_table_does_not_list_is_refused() {
         phone_number_id: NUMBER.into(),
         peer: PEER.into(),
         known_devices: Vec::new(),
+        without_prekeys: false,
     };
     for role in ["store", "operator", "retention"] {
         let status = relay

@@ -153,6 +153,7 @@ fn gone<T>(refusal: Refusal) -> Result<Option<T>, NotNow> {
         | Refusal::Contention
         | Refusal::BusinessKeysMissing
         | Refusal::ClockUnconfirmed
+        | Refusal::SenderUnverified
         | Refusal::Unspecified => Err(NotNow),
     }
 }

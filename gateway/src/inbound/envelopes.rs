@@ -1,16 +1,21 @@
 //! Consumers' messages: decrypt, keep, and only then may the relay forget them; at last the vault forgets its pending record.
+//!
+//! The vault takes nobody's word for who a stranger is but the relay's: where it asks, the relay's signed list of the sender's
+//! devices goes along, which costs no prekey.
 
 use bytes::Bytes;
 use sealpost_proto::{
-    relay::v1::InboundEnvelope,
+    relay::v1::{FetchBundleRequest, InboundEnvelope},
     store::v1::{AppendInboundItem, HasEnvelopeRequest, append_inbound_outcome::Outcome as Append},
-    vault::v1::{ConfirmItem, DecryptItem, Decrypted, Refusal, decrypt_outcome::Outcome},
+    vault::v1::{
+        ConfirmItem, DecryptItem, DecryptOutcome, Decrypted, Refusal, decrypt_outcome::Outcome,
+    },
 };
 
 use super::{Context, Handled};
 use crate::{
     ids::{ContentKeyId, MessageId, PhoneNumberId},
-    peers::{Store, called},
+    peers::{CallError, Store, called},
 };
 
 pub(super) async fn handle(
@@ -18,15 +23,9 @@ pub(super) async fn handle(
     number: &PhoneNumberId,
     envelope: &InboundEnvelope,
 ) -> Handled {
-    let item = DecryptItem {
-        phone_number_id: number.into(),
-        peer: envelope.peer.clone(),
-        device_id: envelope.device_id,
-        r#type: envelope.r#type,
-        ciphertext: envelope.ciphertext.clone(),
-    };
-    let Ok(answer) = context.peers.vault.decrypt.call(item).await else {
-        return Handled::Again("vault");
+    let answer = match decrypt(context, number, envelope).await {
+        Ok(answer) => answer,
+        Err(ended) => return ended,
     };
     let Ok(store) = context.regions.store_of(number).await else {
         return Handled::Again("directory");
@@ -40,6 +39,41 @@ pub(super) async fn handle(
             refused(number, &store, refusal, answer.ciphertext_sha256).await
         }
         None => Handled::Again("vault"),
+    }
+}
+
+/// Decrypts; with the relay's word when the vault wants it.
+async fn decrypt(
+    context: &Context,
+    number: &PhoneNumberId,
+    envelope: &InboundEnvelope,
+) -> Result<DecryptOutcome, Handled> {
+    let item = |bundle| DecryptItem {
+        phone_number_id: number.into(),
+        peer: envelope.peer.clone(),
+        device_id: envelope.device_id,
+        r#type: envelope.r#type,
+        ciphertext: envelope.ciphertext.clone(),
+        bundle,
+    };
+    let vault = &context.peers.vault;
+    let again = |_| Handled::Again("vault");
+    let answer = vault.decrypt.call(item(None)).await.map_err(again)?;
+    if answer.outcome != Some(Outcome::Refused(Refusal::SenderUnverified.into())) {
+        return Ok(answer);
+    }
+    let request = FetchBundleRequest {
+        phone_number_id: number.into(),
+        peer: envelope.peer.clone(),
+        known_devices: Vec::new(),
+        without_prekeys: true,
+    };
+    let mut relay = context.peers.relay.client.clone();
+    match called(relay.fetch_bundle(request)).await {
+        Ok(said) => vault.decrypt.call(item(said.bundle)).await.map_err(again),
+        // The relay knows the sender no more: nobody ever vouches for this message.
+        Err(CallError::NotFound) => Ok(answer),
+        Err(CallError::Unreachable(_)) => Err(Handled::Again("relay")),
     }
 }
 
@@ -114,12 +148,15 @@ async fn refused(
         }
         Refusal::Undecryptable => lost("undecryptable"),
         Refusal::Malformed => lost("malformed"),
+        // The relay was asked: this device shows a key that is not, or no more, its owner's.
+        Refusal::SenderUnverified => lost("sender_unverified"),
+        // Another bundle overtook it, or it ended.
+        Refusal::BundleInvalid => Handled::Again("bundle"),
         Refusal::SubjectErased | Refusal::EpochExpired => Handled::Done("erased"),
         Refusal::Contention => Handled::Again("contention"),
         Refusal::NumberUnknown
         | Refusal::UnknownContentKey
         | Refusal::KeyExpired
-        | Refusal::BundleInvalid
         | Refusal::IdentityUnacknowledged
         | Refusal::BusinessKeysMissing
         | Refusal::ClockUnconfirmed

@@ -111,6 +111,7 @@ impl Resend<'_> {
             phone_number_id: self.outbound.record.phone_number_id.clone(),
             peer: self.retry.peer.clone(),
             known_devices,
+            without_prekeys: false,
         };
         match called(
             self.context
@@ -166,6 +167,7 @@ impl Resend<'_> {
             | Refusal::Duplicate
             | Refusal::BusinessKeysMissing
             | Refusal::ClockUnconfirmed
+            | Refusal::SenderUnverified
             | Refusal::Unspecified => Handled::Again("refused"),
         }
     }

@@ -92,6 +92,7 @@ impl Delivery {
                     phone_number_id: message.outbound.record.phone_number_id.clone(),
                     peer: peer.clone(),
                     known_devices: known_devices.clone(),
+                    without_prekeys: false,
                 };
                 let mut relay = self.peers.relay.client.clone();
                 match called(relay.fetch_bundle(request)).await {

@@ -120,6 +120,7 @@ fn after_refusal(refusal: Refusal) -> Next {
         | Refusal::Duplicate
         | Refusal::BusinessKeysMissing
         | Refusal::ClockUnconfirmed
+        | Refusal::SenderUnverified
         | Refusal::Unspecified => again("refused"),
     }
 }

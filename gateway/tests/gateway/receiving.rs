@@ -55,6 +55,34 @@ async fn a_message_is_kept_then_acknowledged_then_confirmed() {
 }
 
 #[tokio::test]
+async fn a_stranger_is_vouched_for_once_and_at_no_prekeys_cost() {
+    let suite = Suite::new();
+    let _gateway = suite.start().await;
+    for text in ["one", "two"] {
+        let queue_id = suite.relay.queue(envelope(ANNA, text));
+        until(|| suite.relay.has_acknowledgement(queue_id)).await;
+    }
+    assert_eq!(lock(&suite.store.state).events.len(), 2);
+    assert_eq!(lock(&suite.vault.state).unverified, 1);
+    assert_eq!(lock(&suite.relay.state).prekeys_spent, 0);
+}
+
+#[tokio::test]
+async fn whom_the_relay_does_not_vouch_for_is_acknowledged_and_reaches_nobody() {
+    let suite = Suite::new();
+    let _gateway = suite.start().await;
+    // The relay knows other devices of Anna's, and nobody by the other number.
+    suite.relay.set_devices(ANNA, &[2]);
+    let unlisted = suite.relay.queue(envelope(ANNA, "one"));
+    let nobody = suite.relay.queue(envelope("4915199999999", "two"));
+    for queue_id in [unlisted, nobody] {
+        until(|| suite.relay.has_acknowledgement(queue_id)).await;
+    }
+    assert!(lock(&suite.vault.state).pending.is_empty());
+    assert!(lock(&suite.store.state).events.is_empty());
+}
+
+#[tokio::test]
 async fn a_repeat_is_acknowledged_and_makes_no_second_event() {
     let suite = Suite::new();
     let _gateway = suite.start().await;

@@ -3,8 +3,9 @@
 //! Owns what a message does to it. Pure: rows come in sealed and go out sealed; items of one batch chain on it. Invariant: an
 //! item that fails leaves it as it was.
 //!
-//! Only a bundle that the relay signed says which devices a peer has. An inbound message may pin or change the identity and
-//! establish a session, but never adds a device: so no gateway can make the vault encrypt to a device of its own.
+//! Only a bundle that the relay signed says which devices a peer has and which identity key. An inbound message that shows
+//! another key than the pinned one is not looked at without such a bundle: so no gateway can make the vault encrypt to a device
+//! of its own, or believe a sender of its own.
 
 mod next;
 mod rows;
@@ -155,7 +156,10 @@ impl Conversation {
         rng: &mut (impl Rng + CryptoRng),
     ) -> Result<Encryption, Refusal> {
         let mut next = self.next();
-        let identity_changed = order.bundle.is_some_and(|bundle| next.take_devices(bundle));
+        let identity_changed = match order.bundle {
+            Some(bundle) => next.take_devices(bundle)?,
+            None => false,
+        };
         let targets: Vec<u8> = match order.only {
             Some(device) => next
                 .facts
@@ -182,22 +186,28 @@ impl Conversation {
                 identity,
             };
             let known = next.sessions.get(&device);
-            let mut session =
-                match known.filter(|session| !order.renew && session.can_send(order.now)) {
-                    Some(session) => session.clone(),
-                    None => {
-                        let Some(bundle) = order.bundle else {
-                            return Ok(self.session_required(order));
-                        };
-                        let offer = bundle
-                            .devices
-                            .get(&device)
-                            .and_then(|offer| offer.prekeys.as_ref());
-                        let offer = offer.ok_or(Refusal::BundleInvalid)?;
-                        Session::begin(&ends, known, offer, order.now, rng)
-                            .map_err(|_| Refusal::BundleInvalid)?
-                    }
-                };
+            let registration_id = next.facts.devices.get(&device).copied();
+            // A session that a message under another device's name made is none with this device.
+            let serves = |session: &&Session| {
+                !order.renew
+                    && session.registration_id() == registration_id
+                    && session.can_send(order.now)
+            };
+            let mut session = match known.filter(serves) {
+                Some(session) => session.clone(),
+                None => {
+                    let Some(bundle) = order.bundle else {
+                        return Ok(self.session_required(order));
+                    };
+                    let offer = bundle
+                        .devices
+                        .get(&device)
+                        .and_then(|offer| offer.prekeys.as_ref());
+                    let offer = offer.ok_or(Refusal::BundleInvalid)?;
+                    Session::begin(&ends, known, offer, order.now, rng)
+                        .map_err(|_| Refusal::BundleInvalid)?
+                }
+            };
             let (kind, ciphertext) = session
                 .encrypt(&ends, order.frame, order.now, rng)
                 .map_err(|_| Refusal::Undecryptable)?;
@@ -205,7 +215,7 @@ impl Conversation {
             ciphertexts.push(DeviceCiphertext {
                 device: Some(DeviceAddress {
                     device_id: device.into(),
-                    registration_id: next.facts.devices.get(&device).copied().unwrap_or(0),
+                    registration_id: registration_id.unwrap_or(0),
                 }),
                 r#type: kind.into(),
                 ciphertext: ciphertext.into(),
@@ -218,18 +228,43 @@ impl Conversation {
         })
     }
 
-    /// Decrypts a message of a device. The conversation is as before until [`Conversation::commit`].
+    /// Whether a message shows an identity key that is not the pinned one, so that the relay must vouch for its sender.
+    pub(crate) fn is_strange(&self, message: &InboundMessage) -> bool {
+        let pinned = self.subject.facts.identity;
+        message
+            .identity()
+            .is_some_and(|shown| pinned.is_none_or(|pinned| pinned[..] != shown.serialize()[..]))
+    }
+
+    /// Decrypts a message of a device. The conversation is as before until [`Conversation::commit`]. `voucher` is what the
+    /// relay says of the peer, where the message is a strange one.
     ///
     /// # Errors
-    /// [`Refusal::Duplicate`] or [`Refusal::Undecryptable`].
+    /// [`Refusal::SenderUnverified`], [`Refusal::BundleInvalid`], [`Refusal::Duplicate`] or [`Refusal::Undecryptable`].
     pub(crate) fn decrypt(
         &self,
         device: u8,
         message: &InboundMessage,
+        voucher: Option<&VerifiedBundle>,
         shelf: &Shelf,
         rng: &mut (impl Rng + CryptoRng),
     ) -> Result<Decrypted, Refusal> {
-        self.try_decrypt(device, message, shelf, rng)
+        let mut next = self.next();
+        let mut identity_changed = false;
+        if self.is_strange(message) {
+            let voucher = voucher
+                .filter(|voucher| voucher.vouches_for(device, message))
+                .ok_or(Refusal::SenderUnverified)?;
+            // With another identity, what was said to and by the old one is over.
+            identity_changed = next.take_devices(voucher)?;
+        }
+        self.try_decrypt(next, device, message, shelf, rng)
+            .map(|(plaintext, next, used)| Decrypted {
+                plaintext,
+                identity_changed,
+                next,
+                used,
+            })
             .map_err(|error| match error {
                 SignalError::Duplicate => Refusal::Duplicate,
                 SignalError::Malformed
@@ -247,43 +282,27 @@ impl Conversation {
         self.take(decrypted.next);
     }
 
+    #[allow(clippy::type_complexity, reason = "read once, above")]
     fn try_decrypt(
         &self,
+        mut next: Next,
         device: u8,
         message: &InboundMessage,
         shelf: &Shelf,
         rng: &mut (impl Rng + CryptoRng),
-    ) -> Result<Decrypted, SignalError> {
-        let mut next = self.next();
-        let pinned = next.facts.identity;
-        let identity = match message.identity() {
-            Some(shown) => shown,
-            None => identity_key(&pinned.ok_or(SignalError::Undecryptable)?)?,
-        };
-        let serialised = identity.serialize();
-        let identity_changed = pinned.is_some_and(|pinned| pinned[..] != serialised[..]);
-        if identity_changed {
-            // What was said to and by the old identity is over, and nobody has vouched for the new one's devices.
-            next.sessions.clear();
-            next.facts.devices.clear();
-        }
+    ) -> Result<(Zeroizing<Vec<u8>>, Next, Option<crate::signal::Used>), SignalError> {
+        let pinned = next.facts.identity.ok_or(SignalError::Undecryptable)?;
         let ends = Ends {
             local: &self.number.identity,
             subject: self.id,
             device,
-            identity,
+            identity: identity_key(&pinned)?,
         };
         let prekeys = shelf.offer(&self.number, message)?;
         let decryption =
             Session::decrypt(&ends, next.sessions.get(&device), message, &prekeys, rng)?;
-        next.facts.identity = Some(serialised[..].try_into().map_err(|_| SignalError::State)?);
         next.put(device, decryption.session);
-        Ok(Decrypted {
-            plaintext: decryption.plaintext,
-            identity_changed,
-            next,
-            used: decryption.used,
-        })
+        Ok((decryption.plaintext, next, decryption.used))
     }
 
     /// Asks for a bundle without prekeys for the devices whose sessions stay in use.

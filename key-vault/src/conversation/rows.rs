@@ -13,7 +13,7 @@ use crate::{
     number::{Number, NumberCorrupt},
     prekey_shelf::Spent,
     signal::Session,
-    subject::{Subject, SubjectId},
+    subject::{Seal, Subject, SubjectId},
 };
 
 const SUBJECTS: &str = "subjects";
@@ -23,7 +23,8 @@ impl Conversation {
     /// Opens a conversation's rows.
     ///
     /// # Errors
-    /// [`NumberCorrupt`] when a row was moved, rolled back or damaged.
+    /// [`NumberCorrupt`] when a row was moved, put back to an earlier one, or damaged. A session's row that is missing is a
+    /// session that is over: sending begins a new one.
     pub(crate) fn open(
         number: Arc<Number>,
         rows: &ConversationRows,
@@ -42,6 +43,9 @@ impl Conversation {
         let mut sessions = BTreeMap::new();
         let mut loaded = BTreeMap::new();
         for row in &rows.sessions {
+            if subject.seals.get(&row.device) != Some(&Seal::of(&row.sealed)) {
+                return Err(NumberCorrupt);
+            }
             let record = number.open_row(
                 SESSIONS,
                 &session_row(*id, row.device),
@@ -76,14 +80,10 @@ impl Conversation {
         if !self.changed {
             return Ok(None);
         }
-        let version = self.version + 1;
-        let sealed = self.number.seal_row(
-            SUBJECTS,
-            &self.id.0,
-            version,
-            &self.subject.encode(),
-            entropy,
-        )?;
+        let mut subject = self.subject;
+        subject
+            .seals
+            .retain(|device, _| self.sessions.contains_key(device));
         let mut sessions = Vec::new();
         for device in &self.moved {
             let Some(session) = self.sessions.get(device) else {
@@ -94,6 +94,7 @@ impl Conversation {
             let sealed =
                 self.number
                     .seal_row(SESSIONS, &row, version, &session.serialize()?, entropy)?;
+            subject.seals.insert(*device, Seal::of(&sealed));
             sessions.push(SessionRow {
                 device: *device,
                 version,
@@ -106,6 +107,10 @@ impl Conversation {
             .filter(|device| !self.sessions.contains_key(device))
             .copied()
             .collect();
+        let version = self.version + 1;
+        let sealed =
+            self.number
+                .seal_row(SUBJECTS, &self.id.0, version, &subject.encode(), entropy)?;
         let write = ConversationWrite {
             number: self.number.id.as_str().to_owned(),
             subject: SubjectRow {

@@ -10,7 +10,7 @@ use prost::Message;
 use sealpost_envelope::{NumberId, Peer, kdf::sha256};
 use sealpost_proto::{
     record::v1::Record,
-    signal::v1::CiphertextType,
+    signal::v1::{CiphertextType, SignedBundle},
     vault::v1::{
         DecryptItem, DecryptOutcome, DecryptRequest, DecryptResponse, Decrypted, Refusal,
         decrypt_outcome,
@@ -42,6 +42,8 @@ pub(super) struct Arrival {
     pub(super) peer: Peer,
     pub(super) device: u8,
     pub(super) message: InboundMessage,
+    /// What the relay says of the peer, unverified.
+    pub(super) bundle: Option<SignedBundle>,
     pub(super) key: Key,
 }
 
@@ -248,6 +250,7 @@ impl Arrival {
             peer,
             device,
             message,
+            bundle: item.bundle.clone(),
             key,
         })
     }

@@ -16,7 +16,7 @@ use super::{
     rng,
 };
 use crate::{
-    VaultError,
+    VaultError, bundle,
     conversation::Conversation,
     custody::Now,
     datastore::PendingRow,
@@ -145,6 +145,10 @@ impl Step {
         held: &Held,
     ) -> Outcome<RecordBody> {
         let closed = ClosedRecord::parse(&held.record).map_err(|_| Refusal::Undecryptable)?;
+        // Its own seal says which direction it is of, not that it belongs here: the row is the database's word.
+        if closed.id.direction != Direction::Inbound {
+            return Err(Refusal::Undecryptable);
+        }
         let epoch = closed.id.epoch;
         // One that this very batch made lies under an epoch that is open.
         let made_here = self
@@ -169,12 +173,29 @@ impl Step {
         arrival: &Arrival,
     ) -> Result<Outcome<(Held, EpochId, RecordBody)>, VaultError> {
         let number = &arrival.number;
+        // Verified only where it is needed.
+        let voucher = match &arrival.bundle {
+            Some(signed) if conversation.is_strange(&arrival.message) => {
+                let relay_keys = &self.vault.0.relay_keys;
+                let now = self.now.timestamp();
+                match bundle::verify(signed, relay_keys, &number.id, &arrival.peer, now) {
+                    Some(verified) => Some(verified),
+                    None => return Ok(Err(Refusal::BundleInvalid)),
+                }
+            }
+            _ => None,
+        };
         let shelf = self.shelves.entry(number.id.clone()).or_default();
-        let decrypted =
-            match conversation.decrypt(arrival.device, &arrival.message, shelf, &mut rng()) {
-                Ok(decrypted) => decrypted,
-                Err(refusal) => return Ok(Err(refusal)),
-            };
+        let decrypted = match conversation.decrypt(
+            arrival.device,
+            &arrival.message,
+            voucher.as_ref(),
+            shelf,
+            &mut rng(),
+        ) {
+            Ok(decrypted) => decrypted,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
         let Some(frame) = frame::decode(
             &decrypted.plaintext,
             arrival.peer.expose(),

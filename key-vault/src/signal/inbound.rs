@@ -67,6 +67,14 @@ impl InboundMessage {
         }
     }
 
+    /// The registration id that it shows; one within a session shows none.
+    pub(crate) fn registration_id(&self) -> Option<u32> {
+        match self {
+            Self::Message(_) => None,
+            Self::Prekey(message) => Some(message.registration_id()),
+        }
+    }
+
     /// The identity key that it shows; one within a session shows none.
     pub(crate) fn identity(&self) -> Option<IdentityKey> {
         match self {

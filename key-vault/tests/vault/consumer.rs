@@ -32,6 +32,8 @@ pub struct Consumer {
     number: String,
     store: InMemSignalProtocolStore,
     next_prekey: u32,
+    /// What the relay says of it, put beside what may begin a session.
+    pub voucher: Option<SignedBundle>,
 }
 
 /// A frame taken apart.
@@ -72,6 +74,7 @@ impl Consumer {
             number: number.to_owned(),
             store,
             next_prekey: 1,
+            voucher: None,
         }
     }
 
@@ -156,13 +159,15 @@ impl Consumer {
         sign(relay, &self.statement(vec![offer], now))
     }
 
-    /// Begins a session from the number's upload.
+    /// Begins a session from the number's upload. The relay vouches for this device alone.
     pub async fn begin(
         &mut self,
+        relay: &SigningKey,
         upload: &PrekeyUpload,
         with_one_time: Option<usize>,
         now: Timestamp,
     ) {
+        self.voucher = Some(sign(relay, &self.statement(vec![self.listed()], now)));
         let signed = upload.signed_prekey.as_ref().unwrap();
         let one_time = with_one_time.map(|at| &upload.one_time_prekeys[at]);
         let last_resort = || upload.last_resort_kem_prekey.as_ref().unwrap();
@@ -237,6 +242,10 @@ impl Consumer {
             device_id: self.device.into(),
             r#type: kind.into(),
             ciphertext: message.serialize().to_vec().into(),
+            bundle: self
+                .voucher
+                .clone()
+                .filter(|_| kind == CiphertextType::PrekeyMessage),
         }
     }
 

@@ -166,7 +166,12 @@ async fn pending_records_die_with_their_epoch() {
     let (_, provisioned) = fixture.number(NUMBER, 3_600).await;
     let mut consumer = Consumer::new(PHONE, NUMBER);
     consumer
-        .begin(provisioned.upload.as_ref().unwrap(), Some(0), fixture.now())
+        .begin(
+            &fixture.relay,
+            provisioned.upload.as_ref().unwrap(),
+            Some(0),
+            fixture.now(),
+        )
         .await;
     let sent = consumer.send(1, "x", fixture.now()).await;
     fixture.decrypt(sent.clone()).await.unwrap();
@@ -226,7 +231,12 @@ async fn an_erased_person_is_gone_and_a_returning_one_is_a_stranger() {
     let mut consumer = Consumer::new(PHONE, NUMBER);
     let now = fixture.now();
     consumer
-        .begin(provisioned.upload.as_ref().unwrap(), Some(0), now)
+        .begin(
+            &fixture.relay,
+            provisioned.upload.as_ref().unwrap(),
+            Some(0),
+            now,
+        )
         .await;
     let sent = consumer.send(1, "in", now).await;
     let inbound = fixture.decrypt(sent).await.unwrap().record.unwrap();
@@ -475,7 +485,12 @@ async fn nothing_on_disk_holds_a_phone_number_or_a_word_that_was_said() {
     let mut consumer = Consumer::new(PHONE, NUMBER);
     let now = fixture.now();
     consumer
-        .begin(provisioned.upload.as_ref().unwrap(), Some(0), now)
+        .begin(
+            &fixture.relay,
+            provisioned.upload.as_ref().unwrap(),
+            Some(0),
+            now,
+        )
         .await;
     let sent = consumer.send(1, "inbound plaintext 4711", now).await;
     fixture.decrypt(sent).await.unwrap();

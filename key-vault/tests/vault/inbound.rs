@@ -1,16 +1,19 @@
 //! From a consumer to the business.
 
-use sealpost_envelope::Direction;
+use std::time::Duration;
+
+use prost::Message;
+use sealpost_envelope::{Direction, OsEntropy, SigningKey};
 use sealpost_proto::{
-    signal::v1::CiphertextType,
+    signal::v1::{BundleStatement, CiphertextType},
     vault::v1::{
-        ConfirmItem, ConfirmRequest, DeliverItem, DeliverRequest, Delivered, ListPendingRequest,
-        Refusal, deliver_outcome,
+        ConfirmItem, ConfirmRequest, DecryptItem, DeliverItem, DeliverRequest, Delivered,
+        ListPendingRequest, Refusal, deliver_outcome,
     },
 };
 
 use crate::{
-    consumer::{Consumer, PHONE, frame},
+    consumer::{Consumer, PHONE, frame, sign},
     fixture::{Encryption, Fixture, NUMBER},
     outbound::{encrypted, item},
 };
@@ -71,7 +74,12 @@ async fn a_first_message_reaches_the_business_and_spends_its_prekeys() {
     let before = fixture.facts(NUMBER).await;
     assert_eq!((before.one_time_prekeys, before.kem_prekeys), (100, 100));
     consumer
-        .begin(provisioned.upload.as_ref().unwrap(), Some(3), now)
+        .begin(
+            &fixture.relay,
+            provisioned.upload.as_ref().unwrap(),
+            Some(3),
+            now,
+        )
         .await;
 
     let sent = consumer.send(1, "good day", now).await;
@@ -126,7 +134,12 @@ async fn a_repeat_answers_the_pending_record_until_it_is_confirmed_and_then_dupl
     let mut consumer = Consumer::new(PHONE, NUMBER);
     let now = fixture.now();
     consumer
-        .begin(provisioned.upload.as_ref().unwrap(), Some(0), now)
+        .begin(
+            &fixture.relay,
+            provisioned.upload.as_ref().unwrap(),
+            Some(0),
+            now,
+        )
         .await;
     let sent = consumer.send(1, "once", now).await;
     // Twice in one batch, and again later.
@@ -143,7 +156,7 @@ async fn a_repeat_answers_the_pending_record_until_it_is_confirmed_and_then_dupl
             .unwrap();
         assert_eq!(opened.content.as_bytes(), b"once");
     }
-    let stranger = sealpost_proto::vault::v1::DecryptItem {
+    let stranger = DecryptItem {
         peer: "15550000000".to_owned(),
         ..sent.clone()
     };
@@ -169,7 +182,7 @@ async fn conversations_interleave_both_ways() {
     let mut consumers = Vec::new();
     for (at, phone) in phones.into_iter().enumerate() {
         let mut consumer = Consumer::new(phone, NUMBER);
-        consumer.begin(&upload, Some(at), now).await;
+        consumer.begin(&fixture.relay, &upload, Some(at), now).await;
         consumers.push(consumer);
     }
     for round in 0..6_u8 {
@@ -205,17 +218,7 @@ async fn conversations_interleave_both_ways() {
         });
         let admitted = fixture.admit_all(batch.to_vec()).await.unwrap();
         for (admitted, consumer) in admitted.into_iter().zip(&mut consumers) {
-            let mut admitted = admitted.unwrap();
-            if round == 0 {
-                // The session is there, but only the relay's word makes a device known.
-                let bundle = crate::consumer::sign(
-                    &fixture.relay,
-                    &consumer.statement(vec![consumer.listed()], now),
-                );
-                let record = admitted.record.unwrap();
-                admitted.ciphertexts =
-                    encrypted(fixture.encrypt(item(&record, Some(bundle))).await).ciphertexts;
-            }
+            let admitted = admitted.unwrap();
             assert_eq!(admitted.ciphertexts[0].r#type(), CiphertextType::Message);
             let received = consumer.receive(&admitted.ciphertexts[0]).await;
             assert_eq!(received.text, format!("out {round} {}", consumer.phone));
@@ -223,32 +226,188 @@ async fn conversations_interleave_both_ways() {
     }
 }
 
-#[tokio::test]
-async fn an_inbound_message_alone_never_makes_the_vault_encrypt_to_its_device() {
-    let fixture = Fixture::new().await;
-    let (business, provisioned) = fixture.number(NUMBER, 0).await;
-    let mut stranger = Consumer::new(PHONE, NUMBER);
-    let now = fixture.now();
-    stranger
-        .begin(provisioned.upload.as_ref().unwrap(), Some(0), now)
-        .await;
-    let sent = stranger.send(1, "I am they", now).await;
-    fixture.decrypt(sent).await.unwrap();
-    let sealer = business.sealer(&fixture).await;
-    let admitted = fixture
-        .admit(sealer.seal(PHONE, 2, "secret", now.as_millis()))
-        .await
-        .unwrap();
-    assert!(admitted.ciphertexts.is_empty());
-    let record = admitted.record.unwrap();
-    assert!(matches!(
-        fixture.encrypt(item(&record, None)).await,
-        Ok(Encryption::Required(_))
-    ));
+/// What a decryption must leave alone.
+async fn state(fixture: &Fixture) -> (u64, u64, u64, u64) {
+    let facts = fixture.facts(NUMBER).await;
+    (
+        facts.subjects,
+        facts.sessions,
+        facts.one_time_prekeys,
+        facts.kem_prekeys,
+    )
 }
 
 #[tokio::test]
-async fn a_changed_identity_is_reported_and_needs_the_relays_word_before_anything_goes_out() {
+async fn a_stranger_is_believed_on_the_relays_word_and_on_nobody_elses() {
+    let fixture = Fixture::new().await;
+    let (_, provisioned) = fixture.number(NUMBER, 0).await;
+    let mut stranger = Consumer::new(PHONE, NUMBER);
+    let now = fixture.now();
+    stranger
+        .begin(
+            &fixture.relay,
+            provisioned.upload.as_ref().unwrap(),
+            Some(0),
+            now,
+        )
+        .await;
+    let sent = stranger.send(1, "I am they", now).await;
+
+    let honest = stranger.statement(vec![stranger.listed()], now);
+    let other = Consumer::new(PHONE, NUMBER);
+    let device = |id, registration| {
+        let device = Consumer::device(PHONE, NUMBER, id, registration, stranger.identity);
+        device.statement(vec![device.listed()], now)
+    };
+    let signed = |statement: &BundleStatement| Some(sign(&fixture.relay, statement));
+    let gateways = SigningKey::generate(&mut OsEntropy).unwrap();
+    let attempts = [
+        ("nothing", None, Refusal::SenderUnverified),
+        (
+            "their true identity",
+            signed(&other.statement(vec![other.listed()], now)),
+            Refusal::SenderUnverified,
+        ),
+        (
+            "another device",
+            signed(&device(2, stranger.registration_id)),
+            Refusal::SenderUnverified,
+        ),
+        (
+            "another registration",
+            signed(&device(1, 78)),
+            Refusal::SenderUnverified,
+        ),
+        (
+            "the gateway's signature",
+            Some(sign(&gateways, &honest)),
+            Refusal::BundleInvalid,
+        ),
+        (
+            "for another number",
+            signed(&BundleStatement {
+                requester: "106540352242923".to_owned(),
+                ..honest.clone()
+            }),
+            Refusal::BundleInvalid,
+        ),
+        (
+            "about another peer",
+            signed(&BundleStatement {
+                peer: "15550000000".to_owned(),
+                ..honest.clone()
+            }),
+            Refusal::BundleInvalid,
+        ),
+        (
+            "an ended one",
+            signed(&BundleStatement {
+                expires_at_ms: now.as_millis(),
+                issued_at_ms: now.as_millis() - 1,
+                ..honest.clone()
+            }),
+            Refusal::BundleInvalid,
+        ),
+    ];
+    for (what, bundle, refusal) in attempts {
+        let attempt = DecryptItem {
+            bundle,
+            ..sent.clone()
+        };
+        assert_eq!(
+            fixture.decrypt(attempt).await.err(),
+            Some(refusal),
+            "{what}"
+        );
+        assert_eq!(state(&fixture).await, (0, 0, 100, 100), "{what}");
+    }
+    let vouched = DecryptItem {
+        bundle: signed(&honest),
+        ..sent
+    };
+    fixture.decrypt(vouched).await.unwrap();
+    let more = DecryptItem {
+        bundle: None,
+        ..stranger.send(2, "still they", now).await
+    };
+    assert_eq!(more.r#type(), CiphertextType::PrekeyMessage);
+    assert!(fixture.decrypt(more).await.is_ok(), "pinned now");
+}
+
+#[tokio::test]
+async fn a_forged_change_of_identity_is_refused_and_the_conversation_goes_on() {
+    let fixture = Fixture::new().await;
+    let (business, provisioned) = fixture.number(NUMBER, 0).await;
+    let upload = provisioned.upload.unwrap();
+    let now = fixture.now();
+    let mut consumer = Consumer::new(PHONE, NUMBER);
+    consumer.begin(&fixture.relay, &upload, Some(0), now).await;
+    let sent = consumer.send(1, "it is me", now).await;
+    fixture.decrypt(sent).await.unwrap();
+    let before = state(&fixture).await;
+
+    let mut forger = Consumer::new(PHONE, NUMBER);
+    forger.begin(&fixture.relay, &upload, Some(1), now).await;
+    let forged = forger.send(2, "I have a new phone", now).await;
+    for bundle in [None, consumer.voucher.clone()] {
+        let forged = DecryptItem {
+            bundle,
+            ..forged.clone()
+        };
+        assert_eq!(
+            fixture.decrypt(forged).await.err(),
+            Some(Refusal::SenderUnverified)
+        );
+    }
+    assert_eq!(state(&fixture).await, before);
+    let sealer = business.sealer(&fixture).await;
+    let out = fixture
+        .admit(sealer.seal(PHONE, 3, "good", now.as_millis()))
+        .await
+        .unwrap();
+    assert_eq!(consumer.receive(&out.ciphertexts[0]).await.text, "good");
+}
+
+#[tokio::test]
+async fn a_session_under_another_devices_name_is_never_sent_on() {
+    let fixture = Fixture::new().await;
+    let (business, provisioned) = fixture.number(NUMBER, 0).await;
+    let upload = provisioned.upload.unwrap();
+    let now = fixture.now();
+    let mut first = Consumer::new(PHONE, NUMBER);
+    let second = Consumer::device(PHONE, NUMBER, 2, 88, first.identity);
+    first.begin(&fixture.relay, &upload, Some(0), now).await;
+    let both = first.statement(vec![first.listed(), second.listed()], now);
+    first.voucher = Some(sign(&fixture.relay, &both));
+    let sent = first.send(1, "mine", now).await;
+    fixture.decrypt(sent).await.unwrap();
+    // The gateway names the wrong one of the consumer's own devices.
+    let misnamed = DecryptItem {
+        device_id: 2,
+        ..first.send(2, "mine too", now).await
+    };
+    let _ = fixture.decrypt(misnamed).await;
+    let sealer = business.sealer(&fixture).await;
+    let out = fixture
+        .admit(sealer.seal(PHONE, 3, "x", now.as_millis()))
+        .await
+        .unwrap();
+    assert!(out.ciphertexts.is_empty());
+    match fixture.encrypt(item(&out.record.unwrap(), None)).await {
+        Ok(Encryption::Required(required)) => {
+            let known: Vec<_> = required
+                .known_devices
+                .iter()
+                .filter(|known| known.registration_id == 88)
+                .collect();
+            assert!(known.is_empty(), "its prekeys are asked for");
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_changed_identity_is_reported_and_the_old_one_is_heard_no_more() {
     let fixture = Fixture::new().await;
     let (business, provisioned) = fixture.number(NUMBER, 0).await;
     let upload = provisioned.upload.unwrap();
@@ -262,11 +421,12 @@ async fn a_changed_identity_is_reported_and_needs_the_relays_word_before_anythin
         .record
         .unwrap();
     let bundle = before.bundle(&fixture.relay, now).await;
-    let out = encrypted(fixture.encrypt(item(&record, Some(bundle))).await);
+    let out = encrypted(fixture.encrypt(item(&record, Some(bundle.clone()))).await);
     before.receive(&out.ciphertexts[0]).await;
 
+    let later = now + Duration::from_secs(60);
     let mut after = Consumer::new(PHONE, NUMBER);
-    after.begin(&upload, Some(0), now).await;
+    after.begin(&fixture.relay, &upload, Some(0), later).await;
     let sent = after.send(2, "new phone", now).await;
     let decrypted = fixture.decrypt(sent.clone()).await.unwrap();
     assert!(decrypted.identity_changed);
@@ -279,15 +439,53 @@ async fn a_changed_identity_is_reported_and_needs_the_relays_word_before_anythin
         fixture.decrypt(late).await.err(),
         Some(Refusal::Undecryptable)
     );
+    // Nor does the relay's earlier word bring it back, in either direction, though its time is not over.
+    before.begin(&fixture.relay, &upload, Some(1), now).await;
+    let sent = before.send(4, "old phone", now).await;
+    assert_eq!(
+        fixture.decrypt(sent).await.err(),
+        Some(Refusal::BundleInvalid)
+    );
+    assert_eq!(
+        fixture.encrypt(item(&record, Some(bundle))).await.err(),
+        Some(Refusal::BundleInvalid)
+    );
     let out = fixture
-        .admit(sealer.seal(PHONE, 4, "y", now.as_millis()))
+        .admit(sealer.seal(PHONE, 5, "y", now.as_millis()))
         .await
         .unwrap();
-    assert!(out.ciphertexts.is_empty());
-    assert!(matches!(
-        fixture.encrypt(item(&out.record.unwrap(), None)).await,
-        Ok(Encryption::Required(_))
-    ));
+    assert_eq!(after.receive(&out.ciphertexts[0]).await.text, "y");
+}
+
+#[tokio::test]
+async fn an_outbound_record_put_in_a_pending_row_is_never_given_out_as_a_consumers_word() {
+    let fixture = Fixture::new().await;
+    let (business, provisioned) = fixture.number(NUMBER, 0).await;
+    let mut consumer = Consumer::new(PHONE, NUMBER);
+    let now = fixture.now();
+    consumer
+        .begin(
+            &fixture.relay,
+            provisioned.upload.as_ref().unwrap(),
+            Some(0),
+            now,
+        )
+        .await;
+    let sent = consumer.send(1, "no", now).await;
+    fixture.decrypt(sent.clone()).await.unwrap();
+    let sealer = business.sealer(&fixture).await;
+    let own = fixture
+        .admit(sealer.seal(PHONE, 2, "yes, I agree", now.as_millis()))
+        .await
+        .unwrap();
+    let own = hex::encode(own.record.unwrap().encode_to_vec());
+    fixture
+        .tamper(&format!("UPDATE pending SET record = x'{own}'"))
+        .await;
+    assert_eq!(
+        fixture.decrypt(sent).await.err(),
+        Some(Refusal::Undecryptable)
+    );
 }
 
 #[tokio::test]
@@ -297,7 +495,12 @@ async fn a_failed_decryption_leaves_the_session_unchanged() {
     let mut consumer = Consumer::new(PHONE, NUMBER);
     let now = fixture.now();
     consumer
-        .begin(provisioned.upload.as_ref().unwrap(), Some(0), now)
+        .begin(
+            &fixture.relay,
+            provisioned.upload.as_ref().unwrap(),
+            Some(0),
+            now,
+        )
         .await;
     let sent = consumer.send(1, "true", now).await;
     for at in [0, 40, sent.ciphertext.len() / 2, sent.ciphertext.len() - 1] {
@@ -331,7 +534,12 @@ async fn a_frame_that_names_another_sender_or_receiver_is_refused_whole() {
     let mut consumer = Consumer::new(PHONE, NUMBER);
     let now = fixture.now();
     consumer
-        .begin(provisioned.upload.as_ref().unwrap(), Some(0), now)
+        .begin(
+            &fixture.relay,
+            provisioned.upload.as_ref().unwrap(),
+            Some(0),
+            now,
+        )
         .await;
     let bad = [
         frame(1, "15550000000", NUMBER, now, "x"),
@@ -359,7 +567,12 @@ async fn a_base_key_serves_the_last_resort_prekey_once_even_after_the_session_is
     let mut consumer = Consumer::new(PHONE, NUMBER);
     let now = fixture.now();
     consumer
-        .begin(provisioned.upload.as_ref().unwrap(), None, now)
+        .begin(
+            &fixture.relay,
+            provisioned.upload.as_ref().unwrap(),
+            None,
+            now,
+        )
         .await;
     let sent = consumer.send(1, "once", now).await;
     fixture.decrypt(sent.clone()).await.unwrap();
@@ -388,7 +601,12 @@ async fn a_stored_record_is_delivered_again_and_a_status_names_the_peer_alone() 
     let mut consumer = Consumer::new(PHONE, NUMBER);
     let now = fixture.now();
     consumer
-        .begin(provisioned.upload.as_ref().unwrap(), Some(0), now)
+        .begin(
+            &fixture.relay,
+            provisioned.upload.as_ref().unwrap(),
+            Some(0),
+            now,
+        )
         .await;
     let sent = consumer.send(1, "kept", now).await;
     let decrypted = fixture.decrypt(sent).await.unwrap();

@@ -175,7 +175,12 @@ async fn new_business_keys_replace_the_old_at_once() {
     // And what comes in is sealed to the new key.
     let mut consumer = Consumer::new(PHONE, NUMBER);
     consumer
-        .begin(provisioned.upload.as_ref().unwrap(), Some(0), fixture.now())
+        .begin(
+            &fixture.relay,
+            provisioned.upload.as_ref().unwrap(),
+            Some(0),
+            fixture.now(),
+        )
         .await;
     let sent = consumer.send(1, "in", fixture.now()).await;
     let decrypted = fixture.decrypt(sent).await.unwrap();
@@ -301,6 +306,7 @@ async fn malformed_and_unknown_things_are_refused_one_by_one_in_their_places() {
         device_id: 1,
         r#type: 2,
         ciphertext: vec![0x44; 100].into(),
+        bundle: None,
     };
     let batch = vec![
         DecryptItem {
@@ -419,7 +425,9 @@ async fn replenished_prekeys_have_new_ids_and_work() {
     assert!(more.signed_prekey.is_none() && more.last_resort_kem_prekey.is_none());
     more.signed_prekey = provisioned.upload.unwrap().signed_prekey;
     let mut consumer = Consumer::new(PHONE, NUMBER);
-    consumer.begin(&more, Some(2), fixture.now()).await;
+    consumer
+        .begin(&fixture.relay, &more, Some(2), fixture.now())
+        .await;
     let sent = consumer.send(1, "x", fixture.now()).await;
     fixture.decrypt(sent).await.unwrap();
     let facts = fixture.facts(NUMBER).await;

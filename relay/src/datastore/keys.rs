@@ -41,6 +41,26 @@ pub(crate) struct BusinessKeys {
     pub(crate) asked_for_more: bool,
 }
 
+/// Which of a consumer's devices are handed out with fresh prekeys.
+#[derive(Clone, Debug)]
+pub(crate) enum Prekeys {
+    /// None: the asker wants to know who they are.
+    None,
+    /// All but these.
+    Unless(Vec<DeviceAddress>),
+}
+
+impl Prekeys {
+    fn are_for(&self, device_id: u32, registration_id: u32) -> bool {
+        match self {
+            Self::None => false,
+            Self::Unless(known) => !known.iter().any(|known| {
+                known.device_id == device_id && known.registration_id == registration_id
+            }),
+        }
+    }
+}
+
 impl Datastore {
     /// Makes a number known, or changes it. Its one-time prekeys are those of `keys` afterwards.
     ///
@@ -119,7 +139,7 @@ impl Datastore {
             .await
     }
 
-    /// The keys of all of a consumer's devices, with fresh prekeys but for those in `known`.
+    /// The keys of all of a consumer's devices, with fresh prekeys for those that `prekeys` says.
     ///
     /// # Errors
     /// `NumberUnknown` when nobody of that name may ask; `PeerUnknown`.
@@ -127,12 +147,12 @@ impl Datastore {
         &self,
         requester: PhoneNumberId,
         peer: PhoneNumber,
-        known: Vec<DeviceAddress>,
+        prekeys: Prekeys,
         now: i64,
     ) -> Result<PeerKeys, RelayError> {
         self.database
             .run_tx("fetch_bundle", move |tx| {
-                let (requester, peer, known) = (requester.clone(), peer.clone(), known.clone());
+                let (requester, peer, prekeys) = (requester.clone(), peer.clone(), prekeys.clone());
                 Box::pin(async move {
                     number_find(tx, &requester)
                         .await?
@@ -140,13 +160,10 @@ impl Datastore {
                     let mut identity_key = None;
                     let mut devices = Vec::new();
                     for device in devices_of(tx, &peer).await? {
-                        let is_known = known.iter().any(|known| {
-                            known.device_id == device.device_id
-                                && known.registration_id == device.registration_id
-                        });
+                        let fresh = prekeys.are_for(device.device_id, device.registration_id);
                         let holder = stored(tx, device.holder).await?;
                         devices.push(
-                            bundle(tx, device.device_id, device.holder, &holder, !is_known, now)
+                            bundle(tx, device.device_id, device.holder, &holder, fresh, now)
                                 .await?,
                         );
                         identity_key = Some(holder.identity_key);

@@ -30,6 +30,7 @@ use crate::{
 
 pub(crate) use device_queue::Waiting;
 pub(crate) use inbound::Collected;
+pub(crate) use keys::Prekeys;
 
 const MIGRATIONS: &[Migration] = &[Migration::new(
     1,

@@ -16,6 +16,7 @@ use wire::platform_service_server::PlatformService;
 
 use crate::{
     Relay, RelayError,
+    datastore::Prekeys,
     upload::{FullUpload, Upload},
     validate,
 };
@@ -80,7 +81,11 @@ impl PlatformService for PlatformFace {
             .peer_keys(
                 requester.clone(),
                 peer.clone(),
-                request.known_devices,
+                if request.without_prekeys {
+                    Prekeys::None
+                } else {
+                    Prekeys::Unless(request.known_devices)
+                },
                 relay.now(),
             )
             .await?;

@@ -10,7 +10,7 @@ use std::{collections::HashSet, time::Duration};
 
 use ed25519_dalek::{Signature, VerifyingKey};
 use prost::Message;
-use sealpost_proto::signal::v1::{BundleStatement, DeviceAddress};
+use sealpost_proto::signal::v1::{BundleStatement, DeviceAddress, DeviceBundle};
 use sealpost_runtime::status::reason_of;
 use tokio::{sync::mpsc, task::JoinSet, time::timeout};
 use tokio_util::sync::CancellationToken;
@@ -41,6 +41,7 @@ async fn fetch(
         phone_number_id: NUMBER.into(),
         peer: PEER.into(),
         known_devices,
+        without_prekeys: false,
     };
     let bundle = face
         .fetch_bundle(Request::new(request))

@@ -40,6 +40,8 @@ pub struct State {
     pub queue: Vec<Inbound>,
     pub acknowledged: HashSet<u64>,
     pub uploads: usize,
+    /// Bundles with prekeys that were handed out.
+    pub prekeys_spent: usize,
 }
 
 impl Default for Relay {
@@ -128,10 +130,14 @@ impl PlatformService for Relay {
         &self,
         request: Request<FetchBundleRequest>,
     ) -> Answer<FetchBundleResponse> {
-        let state = lock(&self.state);
+        let mut state = lock(&self.state);
+        let request = request.into_inner();
+        if !request.without_prekeys {
+            state.prekeys_spent += 1;
+        }
         let devices = state
             .devices
-            .get(&request.into_inner().peer)
+            .get(&request.peer)
             .ok_or(Status::not_found("no such consumer"))?;
         let statement: Vec<u8> = devices
             .iter()

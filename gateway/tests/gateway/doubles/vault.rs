@@ -41,6 +41,8 @@ pub struct State {
     /// Inbound, by ciphertext hash: decrypted and not confirmed.
     pub pending: BTreeMap<Bytes, Record>,
     pub confirmed: HashSet<Bytes>,
+    /// How often Decrypt wanted the relay's word.
+    pub unverified: usize,
     /// How often Deliver sealed a record.
     pub delivered: usize,
     /// Epochs start here, in seconds.
@@ -52,6 +54,8 @@ struct Subject {
     accepted: u64,
     encrypted_through: u64,
     received: u64,
+    /// A bundle vouched for it.
+    met: bool,
     devices: Vec<u32>,
 }
 
@@ -158,6 +162,20 @@ impl State {
             .subjects
             .entry((item.phone_number_id.clone(), item.peer.clone()))
             .or_default();
+        let vouched = item.bundle.as_ref().is_some_and(|bundle| {
+            let mut devices = bundle.statement.iter().map(|id| u32::from(*id));
+            devices.any(|id| id == item.device_id)
+        });
+        if !subject.met && !vouched {
+            self.unverified += 1;
+            return DecryptOutcome {
+                outcome: Some(decrypt_outcome::Outcome::Refused(
+                    Refusal::SenderUnverified.into(),
+                )),
+                ciphertext_sha256: hash,
+            };
+        }
+        subject.met = true;
         let record = self.pending.entry(hash.clone()).or_insert_with(|| {
             subject.received += 1;
             Record {

@@ -91,6 +91,7 @@ async fn a_repeated_upload_does_not_bring_back_a_spent_prekey() {
         phone_number_id: NUMBER.into(),
         peer: PEER.into(),
         known_devices: Vec::new(),
+        without_prekeys: false,
     };
     use wire::platform_service_server::PlatformService;
     fixture

@@ -43,6 +43,7 @@ async fn a_consumers_bundle_is_signed_for_the_asking_number_and_ends() {
         phone_number_id: NUMBER.into(),
         peer: PEER.into(),
         known_devices: Vec::new(),
+        without_prekeys: false,
     };
     let answer = fixture
         .platform
@@ -107,6 +108,35 @@ async fn a_known_device_costs_no_prekey_and_a_reregistered_one_does() {
             .unwrap(),
         (4, 4)
     );
+}
+
+#[tokio::test]
+async fn a_bundle_without_prekeys_names_every_device_and_costs_none() {
+    let fixture = Fixture::new().await;
+    fixture.number(1, 1).await;
+    let device = fixture.register(PEER, 1, 5).await;
+    let request = wire::FetchBundleRequest {
+        phone_number_id: NUMBER.into(),
+        peer: PEER.into(),
+        known_devices: Vec::new(),
+        without_prekeys: true,
+    };
+    let answer = fixture
+        .platform
+        .fetch_bundle(Request::new(request))
+        .await
+        .unwrap();
+    let bundle = answer.into_inner().bundle.unwrap();
+    let said = BundleStatement::decode(bundle.statement).unwrap();
+    assert_eq!(said.identity_key, upload(1, 0, 0).identity_key);
+    let listed = DeviceBundle {
+        device_id: device.device_id,
+        registration_id: 1,
+        ..DeviceBundle::default()
+    };
+    assert_eq!(said.devices, [listed]);
+    let left = fixture.relay.datastore.prekey_counts(device.holder).await;
+    assert_eq!(left.unwrap(), (5, 5));
 }
 
 #[tokio::test]
