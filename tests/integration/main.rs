@@ -1,5 +1,24 @@
-//! Everything that needs two processes, or the whole workspace, to be seen.
+//! Everything that needs two processes, or the whole workspace, to be seen. `tests/README.md` says what each file proves.
 
 #![allow(missing_docs, clippy::unwrap_used)]
 
+mod adversary;
+mod conversation;
+mod crash;
+mod deploy;
+mod devices;
+mod garbage;
+mod interop;
+mod restart;
+mod roles;
+mod secrecy;
+mod tokens;
+mod trees;
 mod walls;
+
+use std::time::Duration;
+
+/// How long something may take that is on its way already.
+const SOON: Duration = Duration::from_secs(30);
+/// How long something may take after services were away: retries back off.
+const LATER: Duration = Duration::from_secs(90);

@@ -1,1 +1,36 @@
-//! What the integration tests share: the suite on free ports.
+//! What the integration tests share: a whole suite of real processes, the people and programs around it, and what they saw.
+//!
+//! Owns starting, stopping and killing the binaries, the business's app (REST and webhooks), consumers, certificates of every
+//! role, and raw calls over the contracts. It links no service: what it knows of one is its address and its contract.
+//! Invariant: whatever a test started ends with the test process, however that ends.
+
+pub mod binaries;
+pub mod business;
+pub mod channel;
+pub mod chat;
+pub mod consumer;
+pub mod contracts;
+pub mod device;
+pub mod garbage;
+pub mod identity;
+pub mod journal;
+pub mod ledger;
+pub mod program;
+pub mod raw;
+pub mod rest;
+pub mod run_file;
+pub mod search;
+pub mod suite;
+pub mod traffic;
+pub mod webhook;
+
+pub use suite::{Options, Suite};
+
+/// Tells whoever watches the test how far it is.
+#[expect(
+    clippy::print_stderr,
+    reason = "the harness speaks to the person who runs the tests"
+)]
+pub fn progress(text: &str) {
+    eprintln!("  {text}");
+}

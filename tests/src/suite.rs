@@ -1,0 +1,396 @@
+//! A whole suite of real processes in a folder of its own, on free ports.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail, ensure};
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::sync::{Mutex, OnceCell};
+use tokio::time::sleep;
+
+use crate::binaries::{self, SERVICES};
+use crate::progress;
+use crate::run_file::RunFile;
+use crate::webhook::Webhook;
+
+/// How long a suite may take until everything serves and all consumers are registered.
+const UP_TIME: Duration = Duration::from_secs(180);
+/// How long it may take to end.
+const DOWN_TIME: Duration = Duration::from_secs(60);
+/// Keeps the folders of suites, to look into.
+const KEEP: &str = "SEALPOST_TESTS_KEEP";
+
+/// Ends `sealpost up` when its standard input ends: with the harness's process, whatever becomes of that. Then takes the
+/// suite's folder ($1) away, unless it is to be kept ($2).
+const LIFELINE: &str = r#"
+folder="$1"; keep="$2"; shift 2
+exec 3<&0
+"$@" </dev/null &
+up=$!
+{ cat <&3 >/dev/null; kill -TERM "$up" 2>/dev/null; } &
+line=$!
+wait "$up"; code=$?
+kill "$line" 2>/dev/null
+[ -n "$keep" ] || rm -rf "$folder"
+exit "$code"
+"#;
+
+/// What to boot.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Numbers of the business.
+    pub numbers: usize,
+    /// Registered consumers.
+    pub consumers: usize,
+    /// Messages a second for each number; 0 is no limit.
+    pub rate_limit: u32,
+    /// Whether clocks follow [`Suite::clock_file`].
+    pub clock_file: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            numbers: 1,
+            consumers: 1,
+            rate_limit: 0,
+            clock_file: false,
+        }
+    }
+}
+
+/// A running suite. Dropping it stops every process, also on a panic.
+pub struct Suite {
+    /// Where webhooks arrive.
+    pub webhook: Webhook,
+    up: Option<Child>,
+    folder: PathBuf,
+    dir: PathBuf,
+    first: RunFile,
+    free_consumer: AtomicUsize,
+    pub(crate) pki: Mutex<()>,
+}
+
+impl Suite {
+    /// Boots a suite and waits until it is healthy.
+    ///
+    /// # Errors
+    /// When a binary is missing or old, or a service does not come up; the text has what they said.
+    pub async fn up(options: Options) -> anyhow::Result<Self> {
+        let program = binaries::sealpost()?;
+        let webhook = Webhook::start()?;
+        let keep = std::env::var_os(KEEP).unwrap_or_default();
+        let folder = tempfile::Builder::new()
+            .prefix("sealpost-test-")
+            .tempdir()?
+            .keep();
+        let dir = folder.join("suite");
+        fs::create_dir(&dir)?;
+        let said = File::create(folder.join("up.out"))?;
+        let mut command = Command::new("sh");
+        command
+            .args(["-c", LIFELINE, "lifeline"])
+            .arg(&folder)
+            .arg(keep);
+        command.arg(&program).arg("up").arg("--dir").arg(&dir);
+        command.args(["--webhook", webhook.url()]);
+        command.arg("--numbers").arg(options.numbers.to_string());
+        command
+            .arg("--consumers")
+            .arg(options.consumers.to_string());
+        command
+            .arg("--rate-limit")
+            .arg(options.rate_limit.to_string());
+        if options.clock_file {
+            command.arg("--clock-file");
+        }
+        let start = Instant::now();
+        let mut up = command
+            .stdin(Stdio::piped())
+            .stdout(said.try_clone()?)
+            .stderr(said)
+            .spawn()
+            .context("sh starts sealpost up")?;
+        let run_file = dir.join("run.json");
+        while !run_file.exists() {
+            // The folder is gone once the shell has ended.
+            let said = explain(&folder);
+            if let Some(status) = up.try_wait()? {
+                bail!("sealpost up ended ({status}):\n{said}");
+            }
+            if start.elapsed() > UP_TIME {
+                drop(up.stdin.take());
+                let _ = up.wait();
+                bail!("no suite after {UP_TIME:?}:\n{said}");
+            }
+            sleep(Duration::from_millis(50)).await;
+        }
+        let first = RunFile::load(&run_file)?;
+        webhook.trust(&first.connector.app_secret, &first.connector.verify_token);
+        progress(&format!(
+            "a suite is up after {:.1} s in {}",
+            start.elapsed().as_secs_f32(),
+            dir.display()
+        ));
+        Ok(Self {
+            webhook,
+            up: Some(up),
+            folder,
+            dir,
+            first,
+            free_consumer: AtomicUsize::new(0),
+            pki: Mutex::new(()),
+        })
+    }
+
+    /// The suite that tests share which do not disturb each other: two numbers, and a consumer for each test that asks
+    /// ([`Suite::free_consumer`]).
+    ///
+    /// # Errors
+    /// As [`Suite::up`].
+    pub async fn shared() -> anyhow::Result<&'static Self> {
+        static SHARED: OnceCell<Suite> = OnceCell::const_new();
+        SHARED
+            .get_or_try_init(|| {
+                Self::up(Options {
+                    numbers: 2,
+                    consumers: 24,
+                    ..Options::default()
+                })
+            })
+            .await
+    }
+
+    /// `run.json` as it was when the suite came up: everything but pids stays so.
+    #[must_use]
+    pub fn facts(&self) -> &RunFile {
+        &self.first
+    }
+
+    /// `run.json` as it is now.
+    ///
+    /// # Errors
+    /// When it does not read.
+    pub fn run_file(&self) -> anyhow::Result<RunFile> {
+        RunFile::load(&self.dir.join("run.json"))
+    }
+
+    /// The suite's folder.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The id of the number at `index`.
+    #[must_use]
+    pub fn number(&self, index: usize) -> &str {
+        &self.first.numbers[index].phone_number_id
+    }
+
+    /// The index of a consumer that no other test of this suite has.
+    ///
+    /// # Errors
+    /// When all are taken.
+    pub fn free_consumer(&self) -> anyhow::Result<usize> {
+        let index = self.free_consumer.fetch_add(1, Ordering::SeqCst);
+        ensure!(
+            index < self.first.consumers.len(),
+            "the suite has no more consumers: boot it with more"
+        );
+        Ok(index)
+    }
+
+    /// Seconds that every clock is ahead, when booted with `clock_file`.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub async fn set_clock(&self, seconds: i64) -> anyhow::Result<()> {
+        let fresh = self.dir.join("clock.new");
+        fs::write(&fresh, format!("{seconds}\n"))?;
+        fs::rename(fresh, self.dir.join("clock"))?;
+        // Processes read it once a second.
+        sleep(Duration::from_millis(2500)).await;
+        Ok(())
+    }
+
+    /// `sealpost stop`.
+    ///
+    /// # Errors
+    /// When it does not stop in order.
+    pub async fn stop(&self, name: &str) -> anyhow::Result<()> {
+        let said = self.sealpost(&["--json", "stop", name]).await?;
+        let killed = said.contains("killed");
+        ensure!(!killed, "{name} did not stop by itself");
+        Ok(())
+    }
+
+    /// `sealpost start`: returns when it serves.
+    ///
+    /// # Errors
+    /// When it does not come up.
+    pub async fn start(&self, name: &str) -> anyhow::Result<()> {
+        self.sealpost(&["start", name]).await.map(drop)
+    }
+
+    /// `sealpost restart`.
+    ///
+    /// # Errors
+    /// As [`Suite::start`].
+    pub async fn restart(&self, name: &str) -> anyhow::Result<()> {
+        self.sealpost(&["restart", name]).await.map(drop)
+    }
+
+    /// Kills a service at once (SIGKILL), as a crash would.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub async fn kill9(&self, name: &str) -> anyhow::Result<()> {
+        let run = self.run_file()?;
+        let service = run.service(name)?;
+        let pid = service
+            .pid
+            .with_context(|| format!("{name} does not run"))?;
+        ensure!(runs_as(pid, &service.argv), "pid {pid} is not {name}");
+        let id = i32::try_from(pid)
+            .ok()
+            .and_then(Pid::from_raw)
+            .context("not a pid")?;
+        kill_process(id, Signal::KILL)?;
+        while runs_as(pid, &service.argv) {
+            sleep(Duration::from_millis(5)).await;
+        }
+        Ok(())
+    }
+
+    /// Whether a service's process runs now.
+    ///
+    /// # Errors
+    /// When `run.json` does not read.
+    pub fn is_running(&self, name: &str) -> anyhow::Result<bool> {
+        let run = self.run_file()?;
+        let service = run.service(name)?;
+        Ok(service.pid.is_some_and(|pid| runs_as(pid, &service.argv)))
+    }
+
+    /// Runs a `sealpost` command on this suite. Answers its standard output.
+    ///
+    /// # Errors
+    /// When it ends with anything but 0.
+    pub async fn sealpost(&self, arguments: &[&str]) -> anyhow::Result<String> {
+        let mut command = tokio::process::Command::new(binaries::sealpost()?);
+        command.args(arguments);
+        if !arguments.contains(&"--dir") {
+            command.arg("--dir").arg(&self.dir);
+        }
+        let output = command.stdin(Stdio::null()).output().await?;
+        ensure!(
+            output.status.success(),
+            "sealpost {} ended with {}: {}",
+            arguments.join(" "),
+            output.status,
+            String::from_utf8_lossy(&output.stderr)
+        );
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    /// Everything that a service logged.
+    ///
+    /// # Errors
+    /// When its log does not read.
+    pub fn log(&self, name: &str) -> anyhow::Result<String> {
+        let bytes = fs::read(&self.first.service(name)?.log)?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    /// That every service runs as the process that it was at `before`, and that none ever panicked.
+    ///
+    /// # Errors
+    /// Which one does not, or did.
+    pub fn check_unharmed(&self, before: &RunFile) -> anyhow::Result<()> {
+        for name in SERVICES {
+            let pid = before.service(name)?.pid;
+            ensure!(
+                self.run_file()?.service(name)?.pid == pid,
+                "{name} is another process now"
+            );
+            ensure!(self.is_running(name)?, "{name} does not run any more");
+        }
+        self.check_no_panic()
+    }
+
+    /// That no service ever panicked.
+    ///
+    /// # Errors
+    /// Which one did, and what it said.
+    pub fn check_no_panic(&self) -> anyhow::Result<()> {
+        for name in SERVICES {
+            let log = self.log(name)?;
+            let line = log
+                .lines()
+                .find(|line| line.contains("panicked at") || line.contains("RUST_BACKTRACE"));
+            ensure!(
+                line.is_none(),
+                "{name} panicked: {}",
+                line.unwrap_or_default()
+            );
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Suite {
+    fn drop(&mut self) {
+        let Some(mut up) = self.up.take() else { return };
+        // Shown with a test that failed.
+        progress(&explain(&self.folder));
+        // The end of its input is what stops it.
+        drop(up.stdin.take());
+        let start = Instant::now();
+        while !matches!(up.try_wait(), Ok(Some(_))) {
+            if start.elapsed() > DOWN_TIME {
+                progress("the suite did not stop in time");
+                let _ = up.kill();
+                let _ = up.wait();
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        if self.folder.exists() {
+            progress(&format!("kept: {}", self.folder.display()));
+        }
+    }
+}
+
+/// Whether `pid` is alive and was started as `argv`.
+#[must_use]
+pub fn runs_as(pid: u32, argv: &[String]) -> bool {
+    let Ok(cmdline) = fs::read(format!("/proc/{pid}/cmdline")) else {
+        return false;
+    };
+    let words = cmdline
+        .split(|byte| *byte == 0)
+        .filter(|word| !word.is_empty());
+    words.eq(argv.iter().map(String::as_bytes))
+}
+
+/// What `up` said, and the warnings and errors at the end of each log.
+fn explain(folder: &Path) -> String {
+    let mut text = fs::read_to_string(folder.join("up.out")).unwrap_or_default();
+    for name in SERVICES {
+        let log =
+            fs::read(folder.join("suite/logs").join(format!("{name}.log"))).unwrap_or_default();
+        let log = String::from_utf8_lossy(&log);
+        let telling: Vec<_> = log
+            .lines()
+            .filter(|line| !line.contains("INFO") && !line.contains("DEBUG"))
+            .collect();
+        if !telling.is_empty() {
+            let shown = telling[telling.len().saturating_sub(15)..].join("\n");
+            text.push_str(&format!("--- {name}\n{shown}\n"));
+        }
+    }
+    text
+}
