@@ -10,6 +10,8 @@ use std::{
 
 use sealpost_envelope::{ContentKey, ContentKeyId, KeyId, NumberId};
 
+use crate::custody::Now;
+
 /// About 20 MB; one key serves one sender process for an hour or two.
 const CAPACITY: usize = 65_536;
 
@@ -64,6 +66,14 @@ impl ConnectorKeys {
         }
     }
 
+    /// Drops, and so wipes, the keys that are over: what was sealed under them is not to be opened any more by anyone.
+    pub(crate) fn forget_ended(&self, now: Now) {
+        let mut state = self.state();
+        let State { keys, order } = &mut *state;
+        keys.retain(|_, (_, key)| now.unix_millis() <= key.validity().not_after());
+        order.retain(|name| keys.contains_key(name));
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -76,6 +86,7 @@ mod tests {
         HpkeSecretKey, OsEntropy, SigningKey, UnixMillis, Validity, WrapDirection, WrapTerms,
         seal_wrap,
     };
+    use sealpost_runtime::Timestamp;
 
     use super::*;
 
@@ -110,6 +121,21 @@ mod tests {
             keys.find(&NumberId::new("2").unwrap(), key.id(), sender)
                 .is_none()
         );
+    }
+
+    #[test]
+    fn a_key_that_is_over_leaves_memory_and_its_place() {
+        let keys = ConnectorKeys::with_capacity(1);
+        let (sender, key) = (KeyId::from_bytes([1; 16]), key("1"));
+        let at = |millis| Now::for_test(Timestamp::from_millis(millis));
+        keys.keep(key.clone(), sender);
+        keys.forget_ended(at(2));
+        assert!(keys.find(key.number(), key.id(), sender).is_some());
+        keys.forget_ended(at(3));
+        assert!(keys.find(key.number(), key.id(), sender).is_none());
+        assert_eq!(Arc::strong_count(&key), 1, "wiped with its last holder");
+        keys.keep(key.clone(), sender);
+        assert!(keys.find(key.number(), key.id(), sender).is_some());
     }
 
     #[test]

@@ -70,6 +70,12 @@ impl OwnKeys {
         Ok(Some(key))
     }
 
+    /// Drops, and so wipes, the keys that seal nothing more.
+    pub(crate) fn forget_ended(&self, now: Now) {
+        let now = now.unix_millis();
+        self.keys().retain(|_, key| key.serves(key.recipient, now));
+    }
+
     fn keys(&self) -> MutexGuard<'_, HashMap<NumberId, Arc<OwnKey>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -108,6 +114,10 @@ mod tests {
         let first = id(0);
         assert_eq!(id(USED_MS - 1), first);
         assert_ne!(id(USED_MS), first);
+        keys.forget_ended(Now::for_test(start + Duration::from_millis(USED_MS)));
+        assert_eq!(keys.keys().len(), 1);
+        keys.forget_ended(Now::for_test(start + Duration::from_millis(2 * USED_MS)));
+        assert!(keys.keys().is_empty());
     }
 
     #[test]

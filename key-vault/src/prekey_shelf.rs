@@ -18,6 +18,10 @@ pub(crate) const SIGNED_TABLE: &str = "signed_prekeys";
 pub(crate) const ONE_TIME_TABLE: &str = "one_time_prekeys";
 pub(crate) const KEM_TABLE: &str = "kem_prekeys";
 
+/// The last-resort KEM prekey's id. The id is associated data of the sealed row, so no other prekey can be passed off as one
+/// that lasts, nor this one as one that does not.
+pub(crate) const LAST_RESORT_ID: u32 = 0xff_ffff;
+
 /// A use of a KEM prekey: its id, the signed prekey's id, the base key.
 type Mark = (u32, u32, Box<[u8]>);
 
@@ -128,7 +132,7 @@ impl Shelf {
         if let Some(id) = one_time {
             self.one_time.remove(&id);
         }
-        let kem = if self.kem.get(&kem).is_some_and(|row| row.last_resort) {
+        let kem = if kem == LAST_RESORT_ID {
             self.marks.insert((kem, signed, base_key.clone()));
             KemUse::Marked {
                 kem,

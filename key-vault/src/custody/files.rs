@@ -6,8 +6,13 @@ use std::{
     fs::{self, DirBuilder, File, OpenOptions},
     io::{self, Write},
     os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
-    path::Path,
+    path::{Path, PathBuf},
 };
+
+use sealpost_envelope::{Entropy, OsEntropy};
+
+/// How the extension of a file under way begins.
+const TEMPORARY: &str = "new-";
 
 /// Makes the folder, readable by its owner only.
 pub(super) fn create_folder(folder: &Path) -> io::Result<()> {
@@ -36,9 +41,9 @@ pub(super) fn check_private(path: &Path) -> io::Result<()> {
 /// A link, unlike a rename, never replaces a file that another process made meanwhile.
 pub(super) fn create(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let folder = folder_of(path);
-    let temporary = path.with_extension(format!("new-{}", std::process::id()));
+    let temporary = temporary(path)?;
     let written = write_new(&temporary, bytes).and_then(|()| fs::hard_link(&temporary, path));
-    let removed = fs::remove_file(&temporary);
+    let removed = remove(&temporary);
     written?;
     removed?;
     sync_folder(folder)
@@ -46,29 +51,24 @@ pub(super) fn create(path: &Path, bytes: &[u8]) -> io::Result<()> {
 
 /// Writes a file, in place of the one that is there. At any moment the old or the new one stands.
 pub(super) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let temporary = path.with_extension(format!("new-{}", std::process::id()));
+    let temporary = temporary(path)?;
     write_new(&temporary, bytes)?;
     fs::rename(&temporary, path)?;
     sync_folder(folder_of(path))
 }
 
-/// Overwrites and deletes a file; fine when it is not there. It is gone from the folder, durably, when this returns.
+/// Overwrites and deletes a file, by whatever names a crash in [`create`] left it; fine when it is not there. It is gone from the
+/// folder, durably, when this returns.
 ///
 /// Overwriting is a courtesy to plain disks: copy-on-write and flash keep old blocks, which is why what lies here is
 /// sealed under a key that can itself be replaced.
 pub(super) fn destroy(path: &Path) -> io::Result<()> {
-    match OpenOptions::new().write(true).open(path) {
-        Ok(mut file) => {
-            let len = usize::try_from(file.metadata()?.len())
-                .unwrap_or(usize::MAX)
-                .min(4096);
-            file.write_all(&vec![0; len])?;
-            file.sync_all()?;
-            fs::remove_file(path)?;
-        }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => return Err(error),
+    overwrite(path)?;
+    for leftover in leftovers(path)? {
+        overwrite(&leftover)?;
+        remove(&leftover)?;
     }
+    remove(path)?;
     sync_folder(folder_of(path))?;
     if fs::exists(path)? {
         Err(io::Error::other("still there after its removal"))
@@ -77,12 +77,58 @@ pub(super) fn destroy(path: &Path) -> io::Result<()> {
     }
 }
 
-fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    // What a crash of an earlier process of the same id left is nobody's.
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
+/// Holds off every other process that does the same with this folder, until it is dropped.
+pub(super) fn lock(folder: &Path) -> io::Result<File> {
+    let folder = File::open(folder)?;
+    folder.lock()?;
+    Ok(folder)
+}
+
+fn overwrite(path: &Path) -> io::Result<()> {
+    match OpenOptions::new().write(true).open(path) {
+        Ok(mut file) => {
+            let len = usize::try_from(file.metadata()?.len())
+                .unwrap_or(usize::MAX)
+                .min(4096);
+            file.write_all(&vec![0; len])?;
+            file.sync_all()
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
     }
+}
+
+fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// A name beside `path` that no other process, in whatever container, has.
+fn temporary(path: &Path) -> io::Result<PathBuf> {
+    let mut random = [0; 8];
+    OsEntropy.fill(&mut random).map_err(io::Error::other)?;
+    Ok(path.with_extension(format!("{TEMPORARY}{}", hex::encode(random))))
+}
+
+/// Names that [`temporary`] gave beside `path` and a crash left.
+fn leftovers(path: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder_of(path))? {
+        let other = entry?.path();
+        let is_temporary = other
+            .extension()
+            .and_then(|extension| extension.to_str())
+            .is_some_and(|extension| extension.starts_with(TEMPORARY));
+        if is_temporary && other.file_stem() == path.file_stem() {
+            found.push(other);
+        }
+    }
+    Ok(found)
+}
+
+fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut file = OpenOptions::new()
         .write(true)
         .create_new(true)
@@ -131,6 +177,21 @@ mod tests {
         destroy(&path).unwrap();
         assert!(!path.exists());
         destroy(&path).unwrap();
+    }
+
+    #[test]
+    fn a_destroyed_file_is_gone_by_the_name_too_that_a_crash_left() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("3600-7200.epoch");
+        create(&path, b"one").unwrap();
+        // As a crash between link and removal leaves it, and one before the link.
+        fs::hard_link(&path, temporary(&path).unwrap()).unwrap();
+        write_new(&temporary(&path).unwrap(), b"two").unwrap();
+        let other = folder.path().join("3600-7500.epoch");
+        write_new(&temporary(&other).unwrap(), b"three").unwrap();
+        destroy(&path).unwrap();
+        let left: Vec<_> = fs::read_dir(folder.path()).unwrap().collect();
+        assert_eq!(left.len(), 1, "{left:?}");
     }
 
     #[test]

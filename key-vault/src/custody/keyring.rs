@@ -63,8 +63,6 @@ pub(crate) struct Keyring {
     folder: PathBuf,
     root: Arc<RootKey>,
     keys: Mutex<HashMap<EpochId, Arc<EpochKey>>>,
-    /// Held while a file is written: temporary names are the process's.
-    writing: Mutex<()>,
 }
 
 impl Keyring {
@@ -97,7 +95,6 @@ impl Keyring {
             folder,
             root,
             keys: Mutex::default(),
-            writing: Mutex::default(),
         };
         keyring.mark()?;
         Ok(keyring)
@@ -111,7 +108,6 @@ impl Keyring {
         if let Some(key) = self.load(epoch)? {
             return Ok(key);
         }
-        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let secret = Secret::<32>::generate(&mut OsEntropy)?;
         let sealed =
             self.root
@@ -161,7 +157,9 @@ impl Keyring {
     /// # Errors
     /// When the file cannot be removed or is seen after its removal.
     pub(crate) fn destroy(&self, epoch: EpochId) -> Result<(), KeyringError> {
-        self.forget(epoch);
+        // With the memory held, so that nobody reads the file before it goes and keeps the key after.
+        let mut cache = self.cache();
+        cache.remove(&epoch);
         Ok(files::destroy(&self.path(epoch))?)
     }
 
@@ -179,20 +177,22 @@ impl Keyring {
         Ok(Timestamp::from_millis(u64::from_be_bytes(millis)))
     }
 
-    /// Moves the mark forward to `time`, durably. Never back.
+    /// Moves the mark forward to `time`, durably. Never back: answers the mark that stands.
     ///
     /// # Errors
     /// When the files fail.
-    pub(crate) fn advance_mark(&self, time: Timestamp) -> Result<(), KeyringError> {
-        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
-        if time > self.mark()? {
+    pub(crate) fn advance_mark(&self, time: Timestamp) -> Result<Timestamp, KeyringError> {
+        let _writing = files::lock(&self.folder)?;
+        let mark = self.mark()?;
+        if time > mark {
             files::replace(&self.folder.join(MARK), &seal_mark(&self.root, time)?)?;
         }
-        Ok(())
+        Ok(mark.max(time))
     }
 
     fn load(&self, epoch: EpochId) -> Result<Option<Arc<EpochKey>>, KeyringError> {
-        if let Some(key) = self.cache().get(&epoch) {
+        let mut cache = self.cache();
+        if let Some(key) = cache.get(&epoch) {
             return Ok(Some(key.clone()));
         }
         let sealed = match fs::read(self.path(epoch)) {
@@ -202,7 +202,7 @@ impl Keyring {
         };
         let secret = self.root.sealing().open(&place(&row(epoch)), &sealed)?;
         let key = Arc::new(EpochKey(Secret::from_slice(&secret)?));
-        self.cache().insert(epoch, key.clone());
+        cache.insert(epoch, key.clone());
         Ok(Some(key))
     }
 
@@ -336,6 +336,39 @@ mod tests {
             "only the mark is left"
         );
         keyring.destroy(epoch()).unwrap();
+    }
+
+    #[test]
+    fn a_key_that_is_read_while_it_is_destroyed_is_kept_by_nobody() {
+        let fixture = Fixture::new();
+        let keyring = fixture.open();
+        for _ in 0..50 {
+            keyring.for_sealing(epoch()).unwrap();
+            keyring.cache().clear();
+            std::thread::scope(|scope| {
+                for _ in 0..4 {
+                    scope.spawn(|| keyring.for_opening(epoch(), at(7200)).unwrap());
+                }
+                scope.spawn(|| keyring.destroy(epoch()).unwrap());
+            });
+            assert!(keyring.for_opening(epoch(), at(7200)).unwrap().is_none());
+        }
+    }
+
+    #[test]
+    fn replicas_that_move_the_mark_at_once_never_move_it_back() {
+        let fixture = Fixture::new();
+        let replicas: Vec<Keyring> = (0..4).map(|_| fixture.open()).collect();
+        for round in 1..20_u64 {
+            std::thread::scope(|scope| {
+                for (at, replica) in (0_u64..).zip(&replicas) {
+                    let time = Timestamp::from_secs(1000 + round * 10 + at);
+                    scope.spawn(move || assert!(replica.advance_mark(time).unwrap() >= time));
+                }
+            });
+            let mark = fixture.open().mark().unwrap();
+            assert_eq!(mark, Timestamp::from_secs(1000 + round * 10 + 3));
+        }
     }
 
     #[test]

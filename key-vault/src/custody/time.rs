@@ -131,13 +131,17 @@ impl TimeKeeper {
         Some(Now(mark))
     }
 
-    /// Makes the latest trusted reading durable, so that a restart cannot turn it back.
+    /// Makes the latest trusted reading durable, so that a restart cannot turn it back, and takes over a later one of another
+    /// replica: what one of them has destroyed as expired no slower clock opens.
     ///
     /// # Errors
     /// When the keyring's files fail.
     pub(crate) fn persist(&self) -> Result<(), KeyringError> {
         let mark = self.state().trust.mark;
-        self.keyring.advance_mark(mark)
+        let shared = self.keyring.advance_mark(mark)?;
+        let mut state = self.state();
+        state.trust.mark = state.trust.mark.max(shared);
+        Ok(())
     }
 
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
@@ -148,7 +152,10 @@ impl TimeKeeper {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use sealpost_envelope::OsEntropy;
+
     use super::*;
+    use crate::custody::RootKey;
 
     const T: Timestamp = Timestamp::from_secs(1_700_000_000);
     const MINUTE: Duration = Duration::from_secs(60);
@@ -160,6 +167,24 @@ mod tests {
         elapsed: Duration,
     ) -> Result<Timestamp, ClockUnconfirmed> {
         trust.judge(now, elapsed).map(Now::timestamp)
+    }
+
+    #[test]
+    fn a_replica_with_a_slow_clock_reads_what_another_has_seen() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = RootKey::create(&folder.path().join("root.key"), &mut OsEntropy).unwrap();
+        let (root, ring) = (Arc::new(root), folder.path().join("keyring"));
+        Keyring::create(&ring, &root, T).unwrap();
+        let replica = |now| {
+            let keyring = Arc::new(Keyring::open(ring.clone(), root.clone()).unwrap());
+            TimeKeeper::start(Clock::manual(now), keyring).unwrap()
+        };
+        let (fast, slow) = (replica(T + HOUR), replica(T));
+        fast.now().unwrap();
+        assert_eq!(slow.now().map(Now::timestamp), Ok(T));
+        fast.persist().unwrap();
+        slow.persist().unwrap();
+        assert_eq!(slow.now().map(Now::timestamp), Ok(T + HOUR));
     }
 
     #[test]

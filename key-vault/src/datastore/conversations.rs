@@ -190,13 +190,14 @@ async fn subject_write(tx: &mut Tx, number: &str, row: &SubjectRow) -> Result<bo
     Ok(done.rows_affected() == 1)
 }
 
-/// Deletes a subject with its sessions and pending records, and keeps its tag; answers the tag, if there was one.
+/// Deletes a subject with its sessions and pending records, and keeps its tag. Answers the tag and when it was erased: for a
+/// subject that is gone already, as long as that is remembered.
 pub(crate) async fn subject_erase(
     tx: &mut Tx,
     number: &str,
     id: SubjectId,
     now_ms: u64,
-) -> Result<Option<Tag>, DatabaseError> {
+) -> Result<Option<(Tag, u64)>, DatabaseError> {
     let tag: Option<Vec<u8>> =
         query_scalar("DELETE FROM subjects WHERE number = $1 AND subject_id = $2 RETURNING tag")
             .bind(number)
@@ -204,7 +205,7 @@ pub(crate) async fn subject_erase(
             .fetch_optional(&mut **tx)
             .await?;
     let Some(tag) = tag.and_then(|tag| Tag::from_slice(&tag)) else {
-        return Ok(None);
+        return erased_before(tx, number, id).await;
     };
     query("DELETE FROM sessions WHERE number = $1 AND subject_id = $2")
         .bind(number)
@@ -217,14 +218,43 @@ pub(crate) async fn subject_erase(
         .execute(&mut **tx)
         .await?;
     query(
-        "INSERT INTO erased (number, tag, erased_at_ms) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
+        "INSERT INTO erased (number, tag, erased_at_ms, subject_id) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING",
     )
     .bind(number)
     .bind(&tag.0[..])
     .bind(int(now_ms))
+    .bind(&id.0[..])
     .execute(&mut **tx)
     .await?;
-    Ok(Some(tag))
+    Ok(Some((tag, now_ms)))
+}
+
+async fn erased_before(
+    db: &mut Connection,
+    number: &str,
+    id: SubjectId,
+) -> Result<Option<(Tag, u64)>, DatabaseError> {
+    let found: Option<(Vec<u8>, i64)> = query_as(
+        "SELECT tag, erased_at_ms FROM erased WHERE number = $1 AND subject_id = $2
+         ORDER BY erased_at_ms DESC LIMIT 1",
+    )
+    .bind(number)
+    .bind(&id.0[..])
+    .fetch_optional(db)
+    .await?;
+    Ok(found.and_then(|(tag, at)| Some((Tag::from_slice(&tag)?, uint(at)))))
+}
+
+/// Forgets which subjects the tags erased no later than `latest_ms` were, a thousand at most.
+pub(crate) async fn erased_forget(tx: &mut Tx, latest_ms: u64) -> Result<(), DatabaseError> {
+    query(
+        "UPDATE erased SET subject_id = NULL WHERE (number, tag) IN
+             (SELECT number, tag FROM erased WHERE subject_id IS NOT NULL AND erased_at_ms <= $1 LIMIT 1000)",
+    )
+    .bind(int(latest_ms))
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
 }
 
 pub(crate) async fn subjects_count(

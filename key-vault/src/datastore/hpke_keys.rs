@@ -17,6 +17,18 @@ pub(crate) struct HpkeKeyRow {
     pub(crate) sealed_seed: Vec<u8>,
 }
 
+impl HpkeKeyRow {
+    /// What its seed is sealed for: so its life cannot be lengthened in the table.
+    pub(crate) fn place(&self) -> [u8; 24] {
+        let mut place = [0; 24];
+        let parts = [self.sequence, self.not_before_ms, self.not_after_ms];
+        for (into, part) in place.as_chunks_mut::<8>().0.iter_mut().zip(parts) {
+            *into = part.to_be_bytes();
+        }
+        place
+    }
+}
+
 type Columns = (i64, Vec<u8>, i64, i64, Vec<u8>);
 
 fn row((sequence, key_id, not_before, not_after, sealed_seed): Columns) -> HpkeKeyRow {

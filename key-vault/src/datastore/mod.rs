@@ -13,7 +13,8 @@ mod vault_keys;
 
 pub(crate) use conversations::{
     ConversationRows, ConversationWrite, Found, SessionRow, SubjectRow, conversation_by_id,
-    conversation_by_tag, conversation_write, sessions_count, subject_erase, subjects_count,
+    conversation_by_tag, conversation_write, erased_forget, sessions_count, subject_erase,
+    subjects_count,
 };
 pub(crate) use destructions::{
     destruction_begin, destruction_finish, destructions_begun, destructions_collect,
@@ -39,11 +40,14 @@ pub(crate) use vault_keys::{RECEIPT_KEY, vault_key_find, vault_key_insert};
 use sealpost_database::Migration;
 
 /// Append-only.
-pub(crate) const MIGRATIONS: &[Migration] = &[Migration::new(
-    1,
-    "start",
-    include_str!("../../migrations/0001_start.sql"),
-)];
+pub(crate) const MIGRATIONS: &[Migration] = &[
+    Migration::new(1, "start", include_str!("../../migrations/0001_start.sql")),
+    Migration::new(
+        2,
+        "erased_subjects",
+        include_str!("../../migrations/0002_erased_subjects.sql"),
+    ),
+];
 
 /// Counts are for people; beyond this many rows they stop.
 const COUNT_LIMIT: i64 = 1_000_000;

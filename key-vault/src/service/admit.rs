@@ -271,7 +271,7 @@ fn open_wrap(
         .filter(|(_, row)| now.unix_millis().0 < row.not_after_ms)
         .ok_or(Refusal::KeyExpired)?;
     let seed = number
-        .open_row(HPKE_TABLE, &row.sequence.to_be_bytes(), 1, &row.sealed_seed)
+        .open_row(HPKE_TABLE, &row.place(), 1, &row.sealed_seed)
         .and_then(|seed| Secret::from_slice(&seed))
         .map_err(|_| Refusal::Undecryptable)?;
     let recipient = HpkeSecretKey::from_seed(&seed).map_err(|_| Refusal::Undecryptable)?;

@@ -1,11 +1,19 @@
 //! EraseSubject: a person's subject key, sessions, identity pin and pending records, gone at once.
+//!
+//! The tag in the receipt is all that stores can delete by, so an answer that was lost can be had again for a day.
+
+use std::time::Duration;
 
 use bytes::Bytes;
 use sealpost_envelope::Peer;
 use sealpost_proto::vault::v1::{EraseSubjectRequest, EraseSubjectResponse};
+use sealpost_runtime::Timestamp;
 
 use super::Vault;
-use crate::{VaultError, datastore};
+use crate::{VaultError, custody::Now, datastore};
+
+/// An erasure is answered again for this long.
+const ANSWERED_AGAIN: Duration = Duration::from_secs(86_400);
 
 impl Vault {
     /// Erases a person from a number.
@@ -22,7 +30,7 @@ impl Vault {
         let now = self.0.time.now()?.timestamp();
         let subject = number.subject_id(&peer);
         let id = number.id.clone();
-        let tag = self
+        let erased = self
             .0
             .database
             .run_tx("erase_subject", move |tx| {
@@ -32,16 +40,32 @@ impl Vault {
                 })
             })
             .await?;
-        let Some(tag) = tag else {
+        let Some((tag, at)) = erased else {
             return Ok(EraseSubjectResponse::default());
         };
         // The log still has the rows' old pages. A reader in the way delays that to a later checkpoint.
         let _ = self.0.database.checkpoint().await?;
         metrics::counter!("sealpost_vault_subjects_erased_total").increment(1);
-        let receipt = self.0.receipts.subject_erased(number.id.as_str(), tag, now);
+        let at = Timestamp::from_millis(at);
+        let receipt = self.0.receipts.subject_erased(number.id.as_str(), tag, at);
         Ok(EraseSubjectResponse {
             receipt: Some(receipt),
             tag: Bytes::copy_from_slice(&tag.0),
         })
+    }
+
+    /// Forgets whom the tags of a day ago were of.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub(super) async fn forget_erased(&self, now: Now) -> Result<(), VaultError> {
+        let latest = (now.timestamp() - ANSWERED_AGAIN).as_millis();
+        self.0
+            .database
+            .run_tx("erased_forget", move |tx| {
+                Box::pin(async move { datastore::erased_forget(tx, latest).await })
+            })
+            .await
+            .map_err(VaultError::Database)
     }
 }

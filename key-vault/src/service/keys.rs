@@ -113,24 +113,21 @@ fn is_published(row: &HpkeKeyRow, now: Now) -> bool {
 fn make(number: &Number, sequence: u64, now: Now) -> Result<HpkeKeyRow, EnvelopeError> {
     let key = HpkeSecretKey::generate(&mut OsEntropy)?;
     let now_ms = now.unix_millis().0;
-    let sealed_seed = number.seal_row(
-        HPKE_TABLE,
-        &sequence.to_be_bytes(),
-        1,
-        key.seed().expose(),
-        &mut OsEntropy,
-    )?;
-    Ok(HpkeKeyRow {
+    let mut row = HpkeKeyRow {
         sequence,
         key_id: *key.key_id().as_bytes(),
         not_before_ms: now_ms,
         not_after_ms: now_ms.saturating_add(LIFE_MS),
-        sealed_seed,
-    })
+        sealed_seed: Vec::new(),
+    };
+    let seed = key.seed();
+    let place = row.place();
+    row.sealed_seed = number.seal_row(HPKE_TABLE, &place, 1, seed.expose(), &mut OsEntropy)?;
+    Ok(row)
 }
 
 fn publish(number: &Number, row: &HpkeKeyRow) -> Result<PublishedVaultKey, EnvelopeError> {
-    let seed = number.open_row(HPKE_TABLE, &row.sequence.to_be_bytes(), 1, &row.sealed_seed)?;
+    let seed = number.open_row(HPKE_TABLE, &row.place(), 1, &row.sealed_seed)?;
     let key = HpkeSecretKey::from_seed(&Secret::from_slice(&seed)?)?;
     let statement = VaultKeyStatement {
         number: number.id.clone(),

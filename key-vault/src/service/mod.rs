@@ -136,7 +136,10 @@ impl Vault {
         let vault = self.clone();
         blocking(move || vault.0.time.persist()).await??;
         self.0.keyring.forget_expired(now);
+        self.0.connector_keys.forget_ended(now);
+        self.0.own_keys.forget_ended(now);
         self.delete_ended_hpke_keys(now).await?;
+        self.forget_erased(now).await?;
         self.destroy_overdue(now).await
     }
 

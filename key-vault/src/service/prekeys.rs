@@ -14,7 +14,7 @@ use crate::{
     VaultError,
     datastore::{self, KemPrekeyRow, Serials},
     number::Number,
-    prekey_shelf::{self, KEM_TABLE, ONE_TIME_TABLE, SIGNED_TABLE},
+    prekey_shelf::{self, KEM_TABLE, LAST_RESORT_ID, ONE_TIME_TABLE, SIGNED_TABLE},
     signal::{KemPrekeyPair, OneTimePrekeyPair, SignedPrekeyPair},
 };
 
@@ -22,8 +22,6 @@ use crate::{
 const MAX_MADE: u32 = 200;
 /// Unused one-time prekeys of each kind that are kept; the oldest go, long handed out and never used.
 const MAX_KEPT: u64 = 10_000;
-/// Ids go round below this one, which is the last-resort KEM prekey's.
-const LAST_RESORT_ID: u32 = 0xff_ffff;
 /// The first signed prekey's id.
 const FIRST_SIGNED_ID: u32 = 1;
 
@@ -194,7 +192,7 @@ fn kem_row(
     })
 }
 
-/// Ids 1 to 0xFFFFFE, round and round; by the time one comes again its predecessor was used or trimmed.
+/// Ids below the last-resort one's, round and round; by the time one comes again its predecessor was used or trimmed.
 fn id_of(serial: u64) -> u32 {
     let round = u64::from(LAST_RESORT_ID) - 1;
     u32::try_from(serial.saturating_sub(1) % round).unwrap_or(0) + 1

@@ -3,7 +3,7 @@
 use libsignal_protocol::{IdentityKey, PreKeySignalMessage, SignalMessage};
 use sealpost_proto::signal::v1::CiphertextType;
 
-use super::{SignalError, keys};
+use super::{SignalError, guarded, keys};
 
 /// A message whose keys are acceptable. Nothing vouches for it yet.
 pub(crate) enum InboundMessage {
@@ -27,6 +27,10 @@ impl InboundMessage {
     /// # Errors
     /// [`SignalError::Malformed`].
     pub(crate) fn parse(kind: CiphertextType, ciphertext: &[u8]) -> Result<Self, SignalError> {
+        guarded(|| Self::read(kind, ciphertext))?
+    }
+
+    fn read(kind: CiphertextType, ciphertext: &[u8]) -> Result<Self, SignalError> {
         match kind {
             CiphertextType::Message => {
                 let message =

@@ -20,6 +20,8 @@ pub(crate) use keys::{identity_key, kem_key, public_key};
 pub(crate) use prekeys::{KemPrekeyPair, OneTimePrekeyPair, SignedPrekeyPair};
 pub(crate) use session::{Ends, Session, StepPrekeys, Used};
 
+use std::panic::{self, AssertUnwindSafe};
+
 use libsignal_protocol::{ProtocolAddress, SignalProtocolError};
 
 use crate::subject::SubjectId;
@@ -58,5 +60,26 @@ fn address(subject: SubjectId, device: u8) -> Result<ProtocolAddress, SignalErro
     Ok(ProtocolAddress::new(hex::encode(subject.0), device))
 }
 
+/// Runs what computes on bytes of others. If it panics, its one message is bad: the batch, and whoever retries it, must not stop
+/// over a message that somebody made for that.
+fn guarded<T>(step: impl FnOnce() -> T) -> Result<T, SignalError> {
+    panic::catch_unwind(AssertUnwindSafe(step)).map_err(|_| {
+        metrics::counter!("sealpost_vault_steps_panicked_total").increment(1);
+        SignalError::State
+    })
+}
+
 #[cfg(test)]
 pub(crate) use keys::bad_keys;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_step_that_panics_is_one_failed_step() {
+        let panics = || -> u8 { panic!("as libsignal might") };
+        assert_eq!(guarded(panics), Err(SignalError::State));
+        assert_eq!(guarded(|| 1), Ok(1));
+    }
+}

@@ -15,7 +15,7 @@ use sealpost_runtime::Timestamp;
 use zeroize::Zeroizing;
 
 use super::{
-    InboundMessage, LocalIdentity, SignalError, address, inbound_error,
+    InboundMessage, LocalIdentity, SignalError, address, guarded, inbound_error,
     store::{IdentityStep, KemStep, OneTimeStep, SessionStep, SignedStep},
 };
 use crate::subject::SubjectId;
@@ -259,9 +259,9 @@ impl StepPrekeys {
     }
 }
 
-/// Runs a step's future, which never waits: its stores are in memory.
+/// Runs a step's future, which never waits: its stores are in memory, and thrown away when it fails.
 fn complete<T>(step: impl Future<Output = T>) -> Result<T, SignalError> {
-    step.now_or_never().ok_or(SignalError::State)
+    guarded(|| step.now_or_never())?.ok_or(SignalError::State)
 }
 
 fn system_time(now: Timestamp) -> SystemTime {

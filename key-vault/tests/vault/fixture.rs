@@ -7,7 +7,7 @@ use std::{
 };
 
 use sealpost_database::{
-    Database, DatabaseError, PoolOptions,
+    Database, DatabaseError, Migration, PoolOptions,
     sqlx::{AssertSqlSafe, query, query_scalar},
 };
 use sealpost_envelope::{OsEntropy, SigningKey};
@@ -229,14 +229,17 @@ impl Fixture {
     }
 
     async fn database(&self) -> Database {
-        let migration = sealpost_database::Migration::new(
-            1,
-            "start",
-            include_str!("../../migrations/0001_start.sql"),
-        );
+        let migrations = [
+            Migration::new(1, "start", include_str!("../../migrations/0001_start.sql")),
+            Migration::new(
+                2,
+                "erased_subjects",
+                include_str!("../../migrations/0002_erased_subjects.sql"),
+            ),
+        ];
         Database::open(
             self.config.database.clone(),
-            &[migration],
+            &migrations,
             PoolOptions::default(),
         )
         .await

@@ -660,3 +660,42 @@ async fn a_stored_record_is_delivered_again_and_a_status_names_the_peer_alone() 
         Some(Refusal::Malformed)
     );
 }
+
+#[tokio::test]
+async fn one_prekey_serves_one_of_two_streams_that_bring_messages_for_it_at_once() {
+    let fixture = Fixture::new().await;
+    let (_, provisioned) = fixture.number(NUMBER, 0).await;
+    let upload = provisioned.upload.unwrap();
+    let now = fixture.now();
+    let mut sent = Vec::new();
+    for phone in ["15551230001", "15551230002"] {
+        let mut consumer = Consumer::new(phone, NUMBER);
+        consumer.begin(&fixture.relay, &upload, Some(0), now).await;
+        sent.push(consumer.send(1, "mine", now).await);
+    }
+    let other = sent.remove(1);
+    let (one, two) = tokio::join!(
+        fixture.decrypt(sent.remove(0)),
+        fixture.decrypt(other.clone())
+    );
+    let refused: Vec<_> = [one, two].into_iter().filter_map(Result::err).collect();
+    assert_eq!(refused, [Refusal::Undecryptable]);
+    assert_eq!(state(&fixture).await, (1, 1, 99, 99));
+}
+
+#[tokio::test]
+async fn a_one_time_kem_prekey_is_not_made_a_lasting_one_by_its_column() {
+    let fixture = Fixture::new().await;
+    let (_, provisioned) = fixture.number(NUMBER, 0).await;
+    let upload = provisioned.upload.unwrap();
+    let now = fixture.now();
+    fixture
+        .tamper("UPDATE kem_prekeys SET last_resort = 1")
+        .await;
+    let mut consumer = Consumer::new(PHONE, NUMBER);
+    consumer.begin(&fixture.relay, &upload, Some(0), now).await;
+    let sent = consumer.send(1, "x", now).await;
+    assert_eq!(fixture.decrypt(sent).await.err(), Some(Refusal::Contention));
+    assert_eq!(fixture.count("kem_used").await, 0);
+    assert_eq!(fixture.facts(NUMBER).await.sessions, 0);
+}
