@@ -1,6 +1,7 @@
 //! The first start: root key, keyring and database, each made when it is absent.
 //!
-//! Invariant: a root key is never made beside a keyring or a database that an earlier one sealed.
+//! Invariant: a root key is never made beside a keyring or a database that an earlier one sealed, nor a time mark beside epoch
+//! keys.
 
 use sealpost_database::{Database, DatabaseError, PoolOptions};
 use sealpost_envelope::{EnvelopeError, OsEntropy};
@@ -19,6 +20,9 @@ pub enum InitError {
     /// A keyring or database is there whose root key is missing.
     #[error("the root key file is missing, but a keyring or database sealed under it is there")]
     Stranded,
+    /// Somebody took the keyring's time mark: with a new one, a clock that was set back would go unseen.
+    #[error("the keyring holds epoch keys, but its time mark is missing")]
+    MarkMissing,
     /// The keyring.
     #[error("the keyring could not be made")]
     Keyring(#[source] KeyringError),
@@ -44,6 +48,9 @@ pub async fn init(config: &Config, clock: &Clock) -> Result<(), InitError> {
         RootKey::create(&config.root_key, &mut OsEntropy)?
     };
     if !Keyring::exists(&config.keyring) {
+        if Keyring::has_epochs(&config.keyring).map_err(InitError::Keyring)? {
+            return Err(InitError::MarkMissing);
+        }
         Keyring::create(&config.keyring, &root, clock.now()).map_err(InitError::Keyring)?;
     }
 

@@ -85,6 +85,17 @@ impl Keyring {
         folder.join(MARK).exists()
     }
 
+    /// Whether epoch keys lie here, with or without a time mark.
+    ///
+    /// # Errors
+    /// When the folder cannot be read.
+    pub(crate) fn has_epochs(folder: &Path) -> Result<bool, KeyringError> {
+        match epochs_in(folder) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            found => Ok(!found?.is_empty()),
+        }
+    }
+
     /// Opens the keyring.
     ///
     /// # Errors
@@ -143,13 +154,7 @@ impl Keyring {
     /// # Errors
     /// When the folder cannot be read.
     pub(crate) fn list(&self) -> Result<BTreeSet<EpochId>, KeyringError> {
-        let mut found = BTreeSet::new();
-        for entry in fs::read_dir(&self.folder)? {
-            if let Some(epoch) = epoch_of(&entry?.path()) {
-                found.insert(epoch);
-            }
-        }
-        Ok(found)
+        Ok(epochs_in(&self.folder)?)
     }
 
     /// Destroys an epoch's key; fine when it is gone already.
@@ -225,6 +230,14 @@ impl Keyring {
         let (retention, start) = (epoch.retention().seconds(), epoch.start_seconds());
         self.folder.join(format!("{retention}-{start}.{EXTENSION}"))
     }
+}
+
+fn epochs_in(folder: &Path) -> io::Result<BTreeSet<EpochId>> {
+    let mut found = BTreeSet::new();
+    for entry in fs::read_dir(folder)? {
+        found.extend(epoch_of(&entry?.path()));
+    }
+    Ok(found)
 }
 
 fn epoch_of(path: &Path) -> Option<EpochId> {

@@ -674,3 +674,23 @@ async fn the_life_of_a_key_that_connectors_wrap_to_cannot_be_lengthened_in_its_t
     };
     assert!(fixture.vault.published_key(request).await.is_err());
 }
+
+#[tokio::test]
+async fn a_time_mark_that_was_taken_is_not_made_anew_beside_epoch_keys() {
+    let fixture = Fixture::new().await;
+    admitted(&fixture, 3_600).await;
+    fixture.vault.close().await.unwrap();
+    fs::remove_file(fixture.config.keyring.join("time.mark")).unwrap();
+    let earlier = Clock::manual(START - Duration::from_secs(1));
+    let refused = init(&fixture.config, &earlier).await;
+    assert!(
+        matches!(refused, Err(InitError::MarkMissing)),
+        "{refused:?}"
+    );
+    assert!(Vault::open(&fixture.config, earlier.clone()).await.is_err());
+    // Without a key that could outlive its time, as after a restored backup, a new keyring is right.
+    for file in fixture.keyring_files() {
+        fs::remove_file(file).unwrap();
+    }
+    init(&fixture.config, &earlier).await.unwrap();
+}
