@@ -76,6 +76,8 @@ impl Seal {
 pub(crate) struct Facts {
     /// The identity key that all its devices must show; none before first contact.
     pub(crate) identity: Option<[u8; PUBLIC_KEY_LEN]>,
+    /// The pinned key was replaced on the way out, where no event is made: the next message in tells of it.
+    pub(crate) change_untold: bool,
     /// Outbound messages admitted.
     pub(crate) accepted: u64,
     /// The last outbound sequence that was encrypted.
@@ -119,6 +121,7 @@ impl Subject {
             &mut out,
             facts.identity.as_ref().map_or(&[], |key| key.as_slice()),
         );
+        out.push(u8::from(facts.change_untold));
         for counter in [
             facts.accepted,
             facts.encrypted_through,
@@ -150,6 +153,11 @@ impl Subject {
             [] => None,
             key => Some(key.try_into().ok()?),
         };
+        let change_untold = match reader.byte()? {
+            0 => false,
+            1 => true,
+            _ => return None,
+        };
         let (accepted, encrypted_through, received) = (reader.u64()?, reader.u64()?, reader.u64()?);
         let listed_at_ms = reader.u64()?;
         let devices = usize::from(reader.byte()?) * DEVICE_LEN;
@@ -174,6 +182,7 @@ impl Subject {
             seals,
             facts: Facts {
                 identity,
+                change_untold,
                 accepted,
                 encrypted_through,
                 received,
@@ -196,6 +205,7 @@ mod tests {
         let mut subject = Subject::generate(&mut OsEntropy).unwrap();
         subject.facts = Facts {
             identity: Some([5; PUBLIC_KEY_LEN]),
+            change_untold: true,
             accepted: 3,
             encrypted_through: 2,
             received: 1,

@@ -160,6 +160,7 @@ impl Conversation {
             Some(bundle) => next.take_devices(bundle)?,
             None => false,
         };
+        next.facts.change_untold |= identity_changed;
         let targets: Vec<u8> = match order.only {
             Some(device) => next
                 .facts
@@ -258,6 +259,7 @@ impl Conversation {
             // With another identity, what was said to and by the old one is over.
             identity_changed = next.take_devices(voucher)?;
         }
+        identity_changed |= std::mem::take(&mut next.facts.change_untold);
         self.try_decrypt(next, device, message, shelf, rng)
             .map(|(plaintext, next, used)| Decrypted {
                 plaintext,

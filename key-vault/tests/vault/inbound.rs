@@ -458,6 +458,36 @@ async fn a_changed_identity_is_reported_and_the_old_one_is_heard_no_more() {
 }
 
 #[tokio::test]
+async fn a_change_of_identity_met_on_the_way_out_is_told_once_with_the_next_message_in() {
+    let fixture = Fixture::new().await;
+    let (business, provisioned) = fixture.number(NUMBER, 0).await;
+    let upload = provisioned.upload.unwrap();
+    let now = fixture.now();
+    let mut before = Consumer::new(PHONE, NUMBER);
+    before.begin(&fixture.relay, &upload, Some(0), now).await;
+    let sent = before.send(1, "old phone", now).await;
+    assert!(!fixture.decrypt(sent).await.unwrap().identity_changed);
+
+    let mut after = Consumer::new(PHONE, NUMBER);
+    let sealer = business.sealer(&fixture).await;
+    let out = fixture
+        .admit(sealer.seal(PHONE, 2, "x", now.as_millis()))
+        .await
+        .unwrap();
+    let bundle = after.bundle(&fixture.relay, now).await;
+    let out = fixture.encrypt(item(&out.record.unwrap(), Some(bundle)));
+    let out = encrypted(out.await);
+    assert!(out.identity_changed);
+    after.receive(&out.ciphertexts[0]).await;
+
+    for (id, told) in [(3, true), (4, false)] {
+        let sent = after.send(id, "new phone", now).await;
+        assert_eq!(sent.r#type(), CiphertextType::Message);
+        assert_eq!(fixture.decrypt(sent).await.unwrap().identity_changed, told);
+    }
+}
+
+#[tokio::test]
 async fn an_outbound_record_put_in_a_pending_row_is_never_given_out_as_a_consumers_word() {
     let fixture = Fixture::new().await;
     let (business, provisioned) = fixture.number(NUMBER, 0).await;
