@@ -12,9 +12,9 @@ use sealpost_key_vault::{
 use sealpost_proto::{
     record::v1::Record,
     vault::v1::{
-        ConfirmClockRequest, DestroyExpiredEpochsRequest, EpochState, EraseSubjectRequest,
-        GetPublishedKeyRequest, Receipt, ReceiptStatement, Refusal, ResealRequest,
-        SetRetentionRequest, receipt_statement::Destroyed, reseal_outcome,
+        ConfirmClockRequest, DestroyExpiredEpochsRequest, EpochState, EraseSubjectRequest, Receipt,
+        ReceiptStatement, Refusal, ResealRequest, SetRetentionRequest,
+        receipt_statement::Destroyed, reseal_outcome,
     },
 };
 use sealpost_runtime::{Clock, Timestamp};
@@ -26,7 +26,7 @@ use crate::{
     outbound::{encrypted, item},
 };
 
-async fn admitted(fixture: &Fixture, retention: u32) -> Record {
+pub async fn admitted(fixture: &Fixture, retention: u32) -> Record {
     let (business, _) = fixture.number(NUMBER, retention).await;
     let sealer = business.sealer(fixture).await;
     fixture
@@ -582,115 +582,4 @@ async fn a_vault_that_was_never_made_does_not_open() {
         0,
         "and leaves nothing behind"
     );
-}
-
-#[tokio::test]
-async fn an_erasure_whose_answer_was_lost_is_answered_again_for_a_day_and_then_forgotten() {
-    let fixture = Fixture::new().await;
-    let record = admitted(&fixture, 0).await;
-    let request = EraseSubjectRequest {
-        phone_number_id: NUMBER.to_owned(),
-        peer: PHONE.to_owned(),
-    };
-    let erase = async || fixture.vault.erase_subject(request.clone()).await.unwrap();
-    let lost = erase().await;
-    assert_eq!(lost.tag, record.tag);
-    fixture.advance(3_600).await;
-    fixture.vault.housekeeping().await.unwrap();
-    assert_eq!(erase().await, lost, "the same receipt, of the same time");
-    fixture.advance(86_400).await;
-    fixture.vault.housekeeping().await.unwrap();
-    let forgotten = erase().await;
-    assert!(forgotten.receipt.is_none() && forgotten.tag.is_empty());
-    assert_eq!(fixture.check(&record).await, Refusal::SubjectErased);
-}
-
-#[tokio::test]
-async fn an_erasure_amid_running_batches_leaves_nothing_of_whom_it_erased() {
-    let fixture = Fixture::new().await;
-    let (business, provisioned) = fixture.number(NUMBER, 0).await;
-    let mut consumer = Consumer::new(PHONE, NUMBER);
-    let now = fixture.now();
-    let upload = provisioned.upload.as_ref().unwrap();
-    consumer.begin(&fixture.relay, upload, Some(0), now).await;
-    let sealer = business.sealer(&fixture).await;
-    let first = fixture
-        .admit(sealer.seal(PHONE, 1, "x", now.as_millis()))
-        .await
-        .unwrap();
-    let old = first.record.unwrap().tag;
-    let mut arriving = Vec::new();
-    for id in 10..18 {
-        arriving.push(consumer.send(id, "in", now).await);
-    }
-    let leaving = |from: u8| {
-        (from..from + 8)
-            .map(|id| sealer.seal(PHONE, id, "out", now.as_millis()))
-            .collect()
-    };
-    let request = EraseSubjectRequest {
-        phone_number_id: NUMBER.to_owned(),
-        peer: PHONE.to_owned(),
-    };
-    let (out, _, erased, more) = tokio::join!(
-        fixture.admit_all(leaving(20)),
-        fixture.decrypt_all(arriving),
-        fixture.vault.erase_subject(request),
-        fixture.admit_all(leaving(40)),
-    );
-    assert_eq!(erased.unwrap().tag, old);
-    // Each was of the old subject, and is gone with it, or of a new one.
-    for admitted in out.unwrap().into_iter().chain(more.unwrap()) {
-        let record = admitted.unwrap().record.unwrap();
-        let expected = if record.tag == old {
-            Refusal::SubjectErased
-        } else {
-            Refusal::Unspecified
-        };
-        assert_eq!(fixture.check(&record).await, expected);
-    }
-    let strays = "(SELECT 1 FROM pending WHERE tag NOT IN (SELECT tag FROM subjects)) AS some";
-    assert_eq!(fixture.count(strays).await, 0);
-    let strays = "(SELECT 1 FROM sessions WHERE subject_id NOT IN (SELECT subject_id FROM subjects)) AS some";
-    assert_eq!(fixture.count(strays).await, 0);
-    assert!(fixture.facts(NUMBER).await.subjects <= 1);
-}
-
-#[tokio::test]
-async fn the_life_of_a_key_that_connectors_wrap_to_cannot_be_lengthened_in_its_table() {
-    let fixture = Fixture::new().await;
-    let (business, _) = fixture.number(NUMBER, 0).await;
-    let sealer = business.sealer(&fixture).await;
-    fixture
-        .tamper("UPDATE hpke_keys SET not_after_ms = not_after_ms + 3600000")
-        .await;
-    let sealed = sealer.seal(PHONE, 1, "x", fixture.now().as_millis());
-    assert_eq!(
-        fixture.admit(sealed).await.err(),
-        Some(Refusal::Undecryptable)
-    );
-    let request = GetPublishedKeyRequest {
-        phone_number_id: NUMBER.to_owned(),
-    };
-    assert!(fixture.vault.published_key(request).await.is_err());
-}
-
-#[tokio::test]
-async fn a_time_mark_that_was_taken_is_not_made_anew_beside_epoch_keys() {
-    let fixture = Fixture::new().await;
-    admitted(&fixture, 3_600).await;
-    fixture.vault.close().await.unwrap();
-    fs::remove_file(fixture.config.keyring.join("time.mark")).unwrap();
-    let earlier = Clock::manual(START - Duration::from_secs(1));
-    let refused = init(&fixture.config, &earlier).await;
-    assert!(
-        matches!(refused, Err(InitError::MarkMissing)),
-        "{refused:?}"
-    );
-    assert!(Vault::open(&fixture.config, earlier.clone()).await.is_err());
-    // Without a key that could outlive its time, as after a restored backup, a new keyring is right.
-    for file in fixture.keyring_files() {
-        fs::remove_file(file).unwrap();
-    }
-    init(&fixture.config, &earlier).await.unwrap();
 }

@@ -1,7 +1,6 @@
 //! Transactions that fail, processes that stop.
 
 use sealpost_key_vault::VaultError;
-use sealpost_proto::vault::v1::Refusal;
 
 use crate::{
     consumer::{Consumer, PHONE},
@@ -136,54 +135,4 @@ async fn two_batches_on_one_conversation_at_once_never_use_a_message_key_twice()
     }
     sequences.sort_unstable();
     assert_eq!(sequences, (2..=25).collect::<Vec<u64>>());
-}
-
-#[tokio::test]
-async fn a_session_put_back_to_an_earlier_one_costs_its_conversation_and_never_a_key_twice() {
-    let fixture = Fixture::new().await;
-    let (business, provisioned) = fixture.number(NUMBER, 0).await;
-    let mut consumer = Consumer::new(PHONE, NUMBER);
-    let sealer = business.sealer(&fixture).await;
-    let now = fixture.now();
-    consumer
-        .begin(
-            &fixture.relay,
-            provisioned.upload.as_ref().unwrap(),
-            Some(0),
-            now,
-        )
-        .await;
-    let sent = consumer.send(1, "hello", now).await;
-    fixture.decrypt(sent).await.unwrap();
-    fixture
-        .tamper("CREATE TABLE copy AS SELECT * FROM sessions")
-        .await;
-    let out = fixture
-        .admit(sealer.seal(PHONE, 2, "x", now.as_millis()))
-        .await
-        .unwrap();
-    consumer.receive(&out.ciphertexts[0]).await;
-
-    // Whole rows, each true in its place at its time; the subject's row is the present one.
-    fixture
-        .tamper("INSERT OR REPLACE INTO sessions SELECT * FROM copy")
-        .await;
-    assert_eq!(
-        fixture
-            .admit(sealer.seal(PHONE, 3, "y", now.as_millis()))
-            .await
-            .err(),
-        Some(Refusal::Undecryptable)
-    );
-    // An operator can give the session up.
-    fixture.tamper("DELETE FROM sessions").await;
-    let out = fixture
-        .admit(sealer.seal(PHONE, 3, "y", now.as_millis()))
-        .await
-        .unwrap();
-    assert!(out.ciphertexts.is_empty());
-    let bundle = consumer.bundle(&fixture.relay, now).await;
-    let out = fixture.encrypt(item(&out.record.unwrap(), Some(bundle)));
-    let out = encrypted(out.await);
-    assert_eq!(consumer.receive(&out.ciphertexts[0]).await.text, "y");
 }
