@@ -9,6 +9,7 @@ mod deploy;
 mod devices;
 mod garbage;
 mod interop;
+mod python_business;
 mod restart;
 mod roles;
 mod secrecy;
