@@ -3,7 +3,12 @@
 //! It owns the generated messages, clients and servers, and the descriptors behind gRPC reflection. It holds no logic: what a
 //! field means stands beside it in the `.proto` file.
 
-#![allow(missing_docs, unused_qualifications, clippy::all, clippy::implicit_clone)]
+#![allow(
+    missing_docs,
+    unused_qualifications,
+    clippy::all,
+    clippy::implicit_clone
+)]
 
 /// Serialised `FileDescriptorSet` of every contract, for reflection and for the checks that walk every RPC.
 pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/sealpost.bin"));
@@ -14,7 +19,12 @@ macro_rules! package {
         pub mod $name {
             #[doc = concat!("Generated from `sealpost/", stringify!($name), "/v1`.")]
             pub mod v1 {
-                include!(concat!(env!("OUT_DIR"), "/sealpost.", stringify!($name), ".v1.rs"));
+                include!(concat!(
+                    env!("OUT_DIR"),
+                    "/sealpost.",
+                    stringify!($name),
+                    ".v1.rs"
+                ));
             }
         }
     };
