@@ -1,4 +1,4 @@
-//! A business in Python, written from `docs/integrate.md` and `docs/wire-format.md` alone, talks with a consumer.
+//! A business in Python, after `docs/integrate.md` and `docs/wire-format.md`, talks with a consumer.
 
 use std::path::Path;
 use std::process::Stdio;

@@ -1,4 +1,4 @@
-"""A stranger's business, written from docs/integrate.md, docs/wire-format.md, docs/run-json.md and the protos alone.
+"""A stranger's business, after docs/integrate.md, docs/wire-format.md and docs/run-json.md, over the protos.
 
 business.py RUN_JSON MEMORY [--pin FINGERPRINT]; --pin stands for every number's fingerprint. One JSON object a line, both ways:
 
