@@ -241,6 +241,34 @@ async fn a_swapped_bundle_or_an_added_device_is_refused() -> anyhow::Result<()> 
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_older_bundle_is_refused_once_a_newer_one_was_seen() -> anyhow::Result<()> {
+    let suite = Suite::shared().await?;
+    let mut gateway = Gateway::of(suite).await?;
+    let phone = "15550275001";
+    gateway.consumers[0] = phone.to_owned();
+    suite.register(phone).await?;
+    let record = gateway.record().await?;
+    let old = gateway.bundle(0, 0).await?;
+    let outcome = gateway.encrypt(record, Some(old.clone())).await?;
+    ensure!(outcome == Ok(1), "the first device: {outcome:?}");
+    // Whoever had the lost device's keys would like the old bundle back.
+    suite.register(phone).await?;
+    let new = gateway.bundle(0, 0).await?;
+    let record = gateway.record().await?;
+    let outcome = gateway.encrypt(record, Some(new.clone())).await?;
+    ensure!(outcome == Ok(1), "the second device: {outcome:?}");
+    let record = gateway.record().await?;
+    let outcome = gateway.encrypt(record.clone(), Some(old)).await?;
+    ensure!(
+        outcome == Err(Refusal::BundleInvalid),
+        "the first device again: {outcome:?}"
+    );
+    let outcome = gateway.encrypt(record, Some(new)).await?;
+    ensure!(outcome == Ok(1), "the control: {outcome:?}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_expired_bundle_is_refused() -> anyhow::Result<()> {
     let suite = Suite::up(Options {
         numbers: 2,

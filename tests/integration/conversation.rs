@@ -68,6 +68,10 @@ async fn a_text_out_over_rest_reaches_a_consumer_process_and_its_answer_comes_ba
     );
     chat.quit().await?;
     assert_eq!(suite.webhook.badly_signed(), 0);
+    assert_eq!(
+        suite.webhook.verifications(),
+        [suite.facts().connector.verify_token.as_str()]
+    );
     Ok(())
 }
 

@@ -3,6 +3,9 @@
 
 use std::time::Duration;
 
+use rand::rngs::StdRng;
+use rand::seq::SliceRandom;
+use rand::{Rng, SeedableRng};
 use sealpost_tests::binaries::SERVICES;
 use sealpost_tests::consumer::Consumer;
 use sealpost_tests::program::Program;
@@ -116,6 +119,41 @@ async fn a_crash_of_all_services_at_once_loses_doubles_and_misorders_nothing() -
         anyhow::Ok(())
     };
     let (accepted, ()) = tokio::try_join!(traffic.send(EACH, Duration::from_millis(10)), crash)?;
+    traffic.check(&accepted, LATER).await?;
+    suite.check_no_panic()
+}
+
+/// Which services crash together, and for how long they are away: as the seed says.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_random_history_of_crashes_loses_doubles_and_misorders_nothing() -> anyhow::Result<()> {
+    const SEED: &str = "SEALPOST_TESTS_SEED";
+    let seed = match std::env::var(SEED) {
+        Ok(seed) => seed.parse()?,
+        Err(_) => sealpost_tests::business::now().0,
+    };
+    progress(&format!("{SEED}={seed} makes this history again"));
+    let mut rng = StdRng::seed_from_u64(seed);
+    let (suite, consumers) = boot().await?;
+    let traffic = Traffic::new(&suite, &consumers, "history")?;
+    let crash = async {
+        for _ in 0..12 {
+            let mut names = SERVICES;
+            names.shuffle(&mut rng);
+            let together = &names[..rng.random_range(1..=3)];
+            let (running, away) = (rng.random_range(50..700), rng.random_range(0..700));
+            sleep(Duration::from_millis(running)).await;
+            for name in together {
+                suite.kill9(name).await?;
+            }
+            sleep(Duration::from_millis(away)).await;
+            // The ones that others call come first: a start waits until the service serves.
+            for name in SERVICES.iter().filter(|name| together.contains(name)) {
+                suite.start(name).await?;
+            }
+        }
+        anyhow::Ok(())
+    };
+    let (accepted, ()) = tokio::try_join!(traffic.send(2 * EACH, Duration::ZERO), crash)?;
     traffic.check(&accepted, LATER).await?;
     suite.check_no_panic()
 }

@@ -285,7 +285,7 @@ fn business(machine: &Machine, webhook: &Webhook) -> String {
     machine.secret("connector/rest.token", "a-rest-token-of-this-deployment");
     machine.secret("connector/app-secret", "an-app-secret");
     machine.secret("connector/verify-token", "a-verify-token");
-    webhook.trust("an-app-secret", "a-verify-token");
+    webhook.trust("an-app-secret");
     let fingerprint = text(&provisioned, "vault_fingerprint");
     machine.configure(
         "connector",

@@ -56,14 +56,18 @@ fn locate() -> anyhow::Result<PathBuf> {
         .parent()
         .and_then(Path::parent)
         .context("the test is not in a cargo target folder")?;
+    let target = profile
+        .parent()
+        .context("a profile lies in a target folder")?;
     for name in names() {
-        check(&profile.join(name))?;
+        check(&profile.join(name), target)?;
     }
     Ok(profile.join("sealpost"))
 }
 
-/// Cargo writes beside each binary which sources it came from (`<binary>.d`).
-fn check(binary: &Path) -> anyhow::Result<()> {
+/// Cargo writes beside each binary which sources it came from (`<binary>.d`): files, and folders that build scripts read.
+/// What build scripts wrote below `target` comes of those, and is written anew at times without a change.
+fn check(binary: &Path, target: &Path) -> anyhow::Result<()> {
     let shown = binary.display();
     let Ok(built) = written(binary) else {
         bail!("{shown} is missing: run `make build`");
@@ -73,22 +77,31 @@ fn check(binary: &Path) -> anyhow::Result<()> {
     let (_, sources) = facts
         .split_once(": ")
         .context("the list of sources is empty")?;
-    for source in split(sources.trim()) {
-        match written(&source) {
-            Ok(changed) if changed > built => {
-                bail!(
-                    "{shown} is older than {}: run `make build`",
-                    source.display()
-                );
-            }
-            Ok(_) => {}
-            Err(_) => bail!(
-                "{shown} was built from {}, which is gone: run `make build`",
+    for source in split(sources.trim())
+        .iter()
+        .filter(|source| !source.starts_with(target))
+    {
+        let newest = newest(source)
+            .with_context(|| format!("{shown} came from {}: run `make build`", source.display()))?;
+        if newest > built {
+            bail!(
+                "{shown} is older than {}: run `make build`",
                 source.display()
-            ),
+            );
         }
     }
     Ok(())
+}
+
+/// When a file was last written, or the newest file below a folder.
+fn newest(path: &Path) -> std::io::Result<SystemTime> {
+    let mut newest = written(path)?;
+    if path.is_dir() {
+        for entry in fs::read_dir(path)? {
+            newest = newest.max(self::newest(&entry?.path())?);
+        }
+    }
+    Ok(newest)
 }
 
 /// Paths between spaces; a space within a path stands behind a backslash.
@@ -113,27 +126,41 @@ mod tests {
     #[test]
     fn a_binary_older_than_its_source_is_refused() {
         let folder = tempfile::tempdir().unwrap();
-        let (binary, source) = (folder.path().join("b"), folder.path().join("a source.rs"));
-        let listed = source.display().to_string().replace(' ', "\\ ");
-        fs::write(folder.path().join("b.d"), format!("b: {listed}\n")).unwrap();
-        assert!(
-            check(&binary)
-                .unwrap_err()
-                .to_string()
-                .contains("make build")
-        );
+        let target = folder.path().join("target");
+        let protos = folder.path().join("some protos");
+        fs::create_dir_all(target.join("out")).unwrap();
+        fs::create_dir(&protos).unwrap();
+        let (binary, source) = (target.join("b"), folder.path().join("a source.rs"));
+        let (generated, proto) = (target.join("out/generated"), protos.join("x.proto"));
+        let listed = [&source, &protos, &generated]
+            .map(|path| path.display().to_string().replace(' ', "\\ "));
+        fs::write(target.join("b.d"), format!("b: {}\n", listed.join(" "))).unwrap();
+        let said = || format!("{:#}", check(&binary, &target).unwrap_err());
+        assert!(said().contains("missing"), "{}", said());
 
-        fs::write(&source, "").unwrap();
-        fs::write(&binary, "").unwrap();
-        check(&binary).unwrap();
-
-        let later = written(&binary).unwrap() + std::time::Duration::from_secs(1);
-        fs::File::options()
-            .write(true)
-            .open(&source)
-            .unwrap()
-            .set_modified(later)
-            .unwrap();
-        assert!(check(&binary).unwrap_err().to_string().contains("older"));
+        for path in [&source, &generated, &proto, &binary] {
+            fs::write(path, "").unwrap();
+        }
+        let later = |path: &Path, seconds| {
+            let time = written(&binary).unwrap() + std::time::Duration::from_secs(seconds);
+            fs::File::options()
+                .write(true)
+                .open(path)
+                .unwrap()
+                .set_modified(time)
+                .unwrap();
+        };
+        later(&binary, 10);
+        check(&binary, &target).unwrap();
+        later(&generated, 1);
+        check(&binary, &target).unwrap();
+        later(&proto, 1);
+        assert!(said().contains("older"), "{}", said());
+        later(&binary, 10);
+        later(&source, 1);
+        assert!(said().contains("older"), "{}", said());
+        later(&binary, 10);
+        fs::remove_file(&source).unwrap();
+        assert!(said().contains("make build"), "{}", said());
     }
 }

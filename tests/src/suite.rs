@@ -129,7 +129,7 @@ impl Suite {
             sleep(Duration::from_millis(50)).await;
         }
         let first = RunFile::load(&run_file)?;
-        webhook.trust(&first.connector.app_secret, &first.connector.verify_token);
+        webhook.trust(&first.connector.app_secret);
         progress(&format!(
             "a suite is up after {:.1} s in {}",
             start.elapsed().as_secs_f32(),
@@ -157,7 +157,7 @@ impl Suite {
             .get_or_try_init(|| {
                 Self::up(Options {
                     numbers: 2,
-                    consumers: 24,
+                    consumers: 32,
                     ..Options::default()
                 })
             })
