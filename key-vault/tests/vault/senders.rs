@@ -159,12 +159,13 @@ async fn a_session_under_another_devices_name_is_never_sent_on() {
     first.voucher = Some(sign(&fixture.relay, &both));
     let sent = first.send(1, "mine", now).await;
     fixture.decrypt(sent).await.unwrap();
-    // The gateway names the wrong one of the consumer's own devices.
+    // The gateway names the wrong one of the consumer's own devices for a new session of the first.
+    first.begin(&fixture.relay, &upload, Some(1), now).await;
     let misnamed = DecryptItem {
         device_id: 2,
         ..first.send(2, "mine too", now).await
     };
-    let _ = fixture.decrypt(misnamed).await;
+    fixture.decrypt(misnamed).await.unwrap();
     let sealer = business.sealer(&fixture).await;
     let out = fixture
         .admit(sealer.seal(PHONE, 3, "x", now.as_millis()))
