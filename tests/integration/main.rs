@@ -3,6 +3,7 @@
 #![allow(missing_docs, clippy::unwrap_used)]
 
 mod adversary;
+mod contents;
 mod conversation;
 mod crash;
 mod deploy;
@@ -10,6 +11,7 @@ mod devices;
 mod garbage;
 mod interop;
 mod python_business;
+mod requests;
 mod restart;
 mod roles;
 mod secrecy;
