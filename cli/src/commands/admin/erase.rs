@@ -31,8 +31,8 @@ pub struct Erase {
 }
 
 impl Erase {
-    /// Does it: the key first, so that nothing can be read even if a later step fails. The vault gives its receipt once;
-    /// when a later step fails, the error carries it.
+    /// Does it: the key first, so that nothing can be read even if a later step fails. The vault gives its receipt again for a
+    /// day; when a later step fails, the error carries it for longer than that.
     pub async fn run(self, access: &Access, output: Output) -> anyhow::Result<()> {
         let peer = self.peer.trim_start_matches('+').to_owned();
         let receipt = match self.receipt.clone() {
