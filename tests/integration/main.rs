@@ -13,6 +13,7 @@ mod interop;
 mod python_business;
 mod requests;
 mod restart;
+mod retention_page;
 mod roles;
 mod secrecy;
 mod tokens;
