@@ -3,11 +3,14 @@
 #![allow(missing_docs, clippy::unwrap_used)]
 
 mod adversary;
+mod at_rest;
 mod contents;
 mod conversation;
 mod crash;
 mod deploy;
 mod devices;
+mod erasure;
+mod expiry;
 mod garbage;
 mod interop;
 mod python_business;
@@ -16,6 +19,7 @@ mod restart;
 mod retention_page;
 mod roles;
 mod secrecy;
+mod stolen_backup;
 mod tokens;
 mod trees;
 mod walls;

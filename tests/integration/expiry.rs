@@ -1,0 +1,162 @@
+//! What is past its time: no key, no row, no answer. With retention stopped, too, the vault opens nothing of it.
+
+use anyhow::{Context, ensure};
+use sealpost_connector_sdk::{Client, MessageId, Progress, SdkError};
+use sealpost_proto::record::v1::{Direction, Record};
+use sealpost_proto::vault::v1::Refusal;
+use sealpost_tests::chat::Chat;
+use sealpost_tests::program::settings;
+use sealpost_tests::rest::{self, Rest};
+use sealpost_tests::{Options, Suite};
+use serde_json::Value;
+
+use super::SOON;
+use super::at_rest::{all_open, all_receipted, epoch_files, keyring, none_opens, on_disk, records};
+
+/// A suite whose number keeps messages for an hour.
+async fn an_hour() -> anyhow::Result<Suite> {
+    let suite = Suite::up(Options {
+        consumers: 2,
+        clock_file: true,
+        ..Options::default()
+    })
+    .await?;
+    let number = suite.number(0).to_owned();
+    suite
+        .sealpost(&["admin", "number", "set-retention", &number, "1h"])
+        .await?;
+    Ok(suite)
+}
+
+/// Says something both ways; the business has heard that its own text arrived.
+async fn talk(suite: &Suite, chat: &mut Chat, nth: usize) -> anyhow::Result<()> {
+    let (out, back) = (format!("out {nth}"), format!("back {nth}"));
+    let id = Rest::of(suite)?
+        .send(suite.number(0), &rest::text(&chat.phone, &out))
+        .await?;
+    chat.wait_for_text(&out, SOON).await?;
+    suite
+        .webhook
+        .wait_for_status(&id, "delivered", SOON)
+        .await?;
+    chat.text(&back).await?;
+    let heard = suite
+        .webhook
+        .wait_for_messages(&chat.phone, nth, SOON)
+        .await?;
+    assert_eq!(heard[nth - 1].object["text"]["body"], back.as_str());
+    Ok(())
+}
+
+/// What the gateway answers to a program that asks how far these messages of the business are.
+async fn statuses(
+    suite: &Suite,
+    records: &[Record],
+) -> anyhow::Result<Vec<Result<Progress, SdkError>>> {
+    let client = Client::connect(settings(suite, suite.facts().public("gateway")?)?)?;
+    let number = suite.number(0).parse()?;
+    let mut found = Vec::new();
+    for record in records
+        .iter()
+        .filter(|record| record.direction() == Direction::Outbound)
+    {
+        let id = MessageId::try_from(record.message_id.as_ref())?;
+        found.push(client.status(&number, id).await);
+    }
+    Ok(found)
+}
+
+async fn run_retention(suite: &Suite) -> anyhow::Result<Value> {
+    let said = suite
+        .sealpost(&["--json", "admin", "retention", "run"])
+        .await?;
+    Ok(serde_json::from_str(&said)?)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn past_its_hour_a_conversation_opens_nowhere_and_is_gone_from_store_and_vault()
+-> anyhow::Result<()> {
+    let suite = an_hour().await?;
+    let rest = Rest::of(&suite)?;
+    let mut chat = Chat::start(&suite, 0)?;
+    talk(&suite, &mut chat, 1).await?;
+    // The second consumer is offline: this waits in the relay.
+    let away = suite.facts().consumers[1].phone_number.clone();
+    let waiting = rest
+        .send(
+            suite.number(0),
+            &rest::text(&away, "to somebody who is away"),
+        )
+        .await?;
+    suite
+        .webhook
+        .wait_for_status(&waiting, "sent", SOON)
+        .await?;
+
+    let aged = records(&suite, 0).await?;
+    assert_eq!(aged.len(), 3);
+    for record in &aged {
+        let class = record.epoch.as_ref().context("an epoch")?.retention_seconds;
+        assert_eq!(class, 3600);
+        ensure!(on_disk(&suite, "store", &record.message_id)?, "the control");
+        ensure!(on_disk(&suite, "store", &record.sealed)?, "the control");
+    }
+    let outbound: Vec<_> = aged
+        .iter()
+        .filter(|record| record.direction() == Direction::Outbound)
+        .collect();
+    for record in &outbound {
+        ensure!(on_disk(&suite, "relay", &record.message_id)?, "the control");
+    }
+    all_open(&suite, &aged).await?;
+    let keys = epoch_files(&suite)?;
+    ensure!(!keys.is_empty(), "an epoch has its key");
+
+    // Nobody destroys anything, and still nothing opens once its time has passed.
+    suite.stop("retention").await?;
+    suite
+        .sealpost(&["admin", "clock", "advance", "61m"])
+        .await?;
+    none_opens(&suite, &aged, Refusal::EpochExpired).await?;
+    for key in &keys {
+        ensure!(key.exists(), "the vault waits for retention a while");
+    }
+
+    suite.start("retention").await?;
+    let run = run_retention(&suite).await?;
+    assert_eq!(run["failure"], "");
+    all_receipted(&suite, &aged).await?;
+    for key in &keys {
+        ensure!(!key.exists(), "{} is there", key.display());
+    }
+    assert_eq!(records(&suite, 0).await?, []);
+    none_opens(&suite, &aged, Refusal::EpochExpired).await?;
+    for status in statuses(&suite, &aged).await? {
+        ensure!(matches!(status, Err(SdkError::NotFound)), "{status:?}");
+    }
+
+    // Life goes on, and who was away gets what is new alone.
+    talk(&suite, &mut chat, 2).await?;
+    let late = Chat::start(&suite, 1)?;
+    rest.send(suite.number(0), &rest::text(&away, "something new"))
+        .await?;
+    late.wait_for_text("something new", SOON).await?;
+    let texts = late
+        .said
+        .pick(|line| line["content"]["body"].as_str().map(str::to_owned));
+    assert_eq!(texts, ["something new"]);
+
+    // On the disks: when a database is closed, its log is folded in.
+    for name in ["gateway", "store", "relay"] {
+        suite.stop(name).await?;
+    }
+    for record in &aged {
+        ensure!(!on_disk(&suite, "store", &record.message_id)?, "{record:?}");
+        ensure!(!on_disk(&suite, "store", &record.sealed)?, "{record:?}");
+    }
+    for record in &outbound {
+        ensure!(!on_disk(&suite, "relay", &record.message_id)?, "{record:?}");
+    }
+    ensure!(keyring(&suite).join("time.mark").exists(), "the mark stays");
+    Ok(())
+}
