@@ -8,6 +8,7 @@ use sealpost_proto::{
     store::v1::store_service_client::StoreServiceClient,
     vault::v1::key_vault_service_client::KeyVaultServiceClient,
 };
+use sealpost_runtime::status::reason_of;
 use thiserror::Error;
 use tokio::{sync::Notify, time::timeout};
 use tokio_util::sync::CancellationToken;
@@ -224,6 +225,9 @@ pub enum CallError {
     /// It has no such thing.
     #[error("not found")]
     NotFound,
+    /// What was asked for is past its time (reason EPOCH_EXPIRED).
+    #[error("past its time")]
+    Expired,
     /// It does not answer, or not now.
     #[error("the peer does not answer")]
     Unreachable(Code),
@@ -232,13 +236,16 @@ pub enum CallError {
 /// Waits for a single call, but not for ever.
 ///
 /// # Errors
-/// NOT_FOUND apart, every failure is one that time may heal.
+/// What is not found or past its time apart, every failure is one that time may heal.
 pub async fn called<T>(
     call: impl Future<Output = Result<Response<T>, Status>>,
 ) -> Result<T, CallError> {
     match timeout(CALL_DEADLINE, call).await {
         Ok(Ok(response)) => Ok(response.into_inner()),
         Ok(Err(status)) if status.code() == Code::NotFound => Err(CallError::NotFound),
+        Ok(Err(status)) if reason_of(&status).as_deref() == Some("EPOCH_EXPIRED") => {
+            Err(CallError::Expired)
+        }
         Ok(Err(status)) => Err(CallError::Unreachable(status.code())),
         Err(_) => Err(CallError::Unreachable(Code::DeadlineExceeded)),
     }

@@ -34,6 +34,9 @@ pub enum Error {
     /// Nothing stands under that name.
     #[error("there is no such message")]
     NoSuchMessage,
+    /// Its epoch is over: what was kept of it goes, and nothing of it is told any more.
+    #[error("the message is past its retention")]
+    Expired,
     /// The number has no keys.
     #[error("the number is not provisioned")]
     NotProvisioned,
@@ -80,6 +83,11 @@ impl From<Error> for Status {
                 Code::NotFound,
                 "NO_SUCH_MESSAGE",
                 "there is no such message",
+            ),
+            Error::Expired => reason_status(
+                Code::FailedPrecondition,
+                "EXPIRED",
+                "the message is past its retention",
             ),
             Error::NotProvisioned => not_provisioned(),
             Error::Unreachable(_) => with_retry(

@@ -160,3 +160,26 @@ async fn past_its_hour_a_conversation_opens_nowhere_and_is_gone_from_store_and_v
     ensure!(keyring(&suite).join("time.mark").exists(), "the mark stays");
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_status_past_its_hour_answers_expired_though_retention_is_late() -> anyhow::Result<()> {
+    let suite = an_hour().await?;
+    let mut chat = Chat::start(&suite, 0)?;
+    talk(&suite, &mut chat, 1).await?;
+    let aged = records(&suite, 0).await?;
+    for status in statuses(&suite, &aged).await? {
+        ensure!(status.is_ok(), "the control: {status:?}");
+    }
+    suite.stop("retention").await?;
+    suite
+        .sealpost(&["admin", "clock", "advance", "61m"])
+        .await?;
+    // The store drops the rows by itself soon after: then there is no such message any more.
+    for status in statuses(&suite, &aged).await? {
+        ensure!(
+            matches!(status, Err(SdkError::NotFound | SdkError::Expired)),
+            "{status:?}"
+        );
+    }
+    Ok(())
+}

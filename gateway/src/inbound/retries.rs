@@ -41,6 +41,7 @@ pub(super) async fn handle(
     let found = match called(store.client.clone().get_record(request)).await {
         Ok(found) => found,
         Err(CallError::NotFound) => return Handled::Done("message_unknown"),
+        Err(CallError::Expired) => return Handled::Done("expired"),
         Err(CallError::Unreachable(_)) => return Handled::Again("store"),
     };
     if found.status() == MessageStatus::Failed {
@@ -125,7 +126,7 @@ impl Resend<'_> {
         {
             Ok(answer) => Ok(answer.bundle),
             Err(CallError::NotFound) => Err(self.fail(codes::UNDELIVERABLE).await),
-            Err(CallError::Unreachable(_)) => Err(Handled::Again("relay")),
+            Err(CallError::Expired | CallError::Unreachable(_)) => Err(Handled::Again("relay")),
         }
     }
 

@@ -98,7 +98,7 @@ impl Delivery {
                 match called(relay.fetch_bundle(request)).await {
                     Ok(answer) => after_fetch(answer.bundle),
                     Err(CallError::NotFound) => after_fetch(None),
-                    Err(CallError::Unreachable(_)) => Next::Later(
+                    Err(CallError::Expired | CallError::Unreachable(_)) => Next::Later(
                         Step::FetchBundle {
                             peer,
                             known_devices,

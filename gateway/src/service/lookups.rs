@@ -75,6 +75,7 @@ impl Lookups {
                 error_code: found.error_code,
             }),
             Err(CallError::NotFound) => Err(Error::NoSuchMessage),
+            Err(CallError::Expired) => Err(Error::Expired),
             Err(CallError::Unreachable(_)) => Err(Error::Unreachable("store")),
         }
     }
@@ -113,7 +114,9 @@ impl Lookups {
         {
             Ok(answer) => GetVaultKeyResponse { key: answer.key },
             Err(CallError::NotFound) => return Err(Error::NotProvisioned),
-            Err(CallError::Unreachable(_)) => return Err(Error::Unreachable("vault")),
+            Err(CallError::Expired | CallError::Unreachable(_)) => {
+                return Err(Error::Unreachable("vault"));
+            }
         };
         let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
         if keys.len() >= REMEMBERED {
