@@ -9,7 +9,7 @@ use sealpost_runtime::identity::{Role, TrustDomain};
 use serde_json::json;
 
 use crate::output::Output;
-use crate::pki::{Authority, BusinessKeys, Identity, PublicNames};
+use crate::pki::{Authority, BusinessKeys, HostNames, Identity};
 
 /// Make and keep the certificates of a deployment
 #[derive(Args)]
@@ -40,6 +40,12 @@ enum Command {
         /// Name within the role
         #[arg(long)]
         name: Option<String>,
+        /// DNS names as well, for ordinary gRPC clients: Sealpost's own go by the role alone
+        #[arg(long)]
+        dns: Vec<String>,
+        /// IP addresses as well
+        #[arg(long)]
+        ip: Vec<IpAddr>,
         /// Where the certificate and its private key go
         #[arg(long)]
         out: PathBuf,
@@ -113,12 +119,16 @@ impl Pki {
                 dir,
                 role,
                 name,
+                dns,
+                ip,
                 out,
                 days,
-            } => show(
-                output,
-                &Authority::open(&dir)?.issue(role, name.as_deref(), days, &out, now)?,
-            ),
+            } => {
+                let names = HostNames { dns, addresses: ip };
+                let authority = Authority::open(&dir)?;
+                let issued = authority.issue(role, name.as_deref(), &names, days, &out, now)?;
+                show(output, &issued)
+            }
             Command::IssuePublic {
                 dir,
                 name,
@@ -131,7 +141,7 @@ impl Pki {
                     !dns.is_empty() || !ip.is_empty(),
                     "give at least one --dns or --ip"
                 );
-                let names = PublicNames { dns, addresses: ip };
+                let names = HostNames { dns, addresses: ip };
                 show(
                     output,
                     &Authority::open(&dir)?.issue_public(&name, &names, days, &out, now)?,

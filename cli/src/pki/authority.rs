@@ -1,6 +1,6 @@
 //! Issuing and revoking.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow};
@@ -36,12 +36,35 @@ pub struct Identity {
     pub private_key: PathBuf,
 }
 
-/// The names that a public face is reached by.
-pub struct PublicNames {
+/// The names that a listener is reached by.
+#[derive(Default)]
+pub struct HostNames {
     /// DNS names.
     pub dns: Vec<String>,
     /// IP addresses.
     pub addresses: Vec<IpAddr>,
+}
+
+impl HostNames {
+    /// This machine's own.
+    pub fn local() -> Self {
+        Self {
+            dns: vec!["localhost".to_owned()],
+            addresses: vec![
+                IpAddr::V4(Ipv4Addr::LOCALHOST),
+                IpAddr::V6(Ipv6Addr::LOCALHOST),
+            ],
+        }
+    }
+
+    fn alternative_names(&self) -> anyhow::Result<Vec<SanType>> {
+        let mut names = Vec::new();
+        for dns in &self.dns {
+            names.push(SanType::DnsName(dns.as_str().try_into()?));
+        }
+        names.extend(self.addresses.iter().copied().map(SanType::IpAddress));
+        Ok(names)
+    }
 }
 
 impl Authority {
@@ -117,11 +140,13 @@ impl Authority {
         self.folder.join("crl.pem")
     }
 
-    /// Issues a service's or a person's certificate into `folder`: `<role>[-<name>].pem` and `.key`.
+    /// Issues a service's or a person's certificate into `folder`: `<role>[-<name>].pem` and `.key`. Sealpost's own clients go by
+    /// the SPIFFE ID alone; `names` are for ordinary gRPC clients, which check a host name.
     pub fn issue(
         &self,
         role: Role,
         given: Option<&str>,
+        names: &HostNames,
         days: u32,
         folder: &Path,
         now: Timestamp,
@@ -139,7 +164,10 @@ impl Authority {
         };
         let mut params = CertificateParams::default();
         params.distinguished_name = name(&file);
-        params.subject_alt_names = vec![SanType::URI(id.as_str().try_into()?)];
+        params.subject_alt_names = names.alternative_names()?;
+        params
+            .subject_alt_names
+            .push(SanType::URI(id.as_str().try_into()?));
         params.extended_key_usages = vec![
             ExtendedKeyUsagePurpose::ClientAuth,
             ExtendedKeyUsagePurpose::ServerAuth,
@@ -151,21 +179,14 @@ impl Authority {
     pub fn issue_public(
         &self,
         file: &str,
-        names: &PublicNames,
+        names: &HostNames,
         days: u32,
         folder: &Path,
         now: Timestamp,
     ) -> anyhow::Result<Identity> {
         let mut params = CertificateParams::default();
         params.distinguished_name = name(file);
-        for dns in &names.dns {
-            params
-                .subject_alt_names
-                .push(SanType::DnsName(dns.as_str().try_into()?));
-        }
-        params
-            .subject_alt_names
-            .extend(names.addresses.iter().copied().map(SanType::IpAddress));
+        params.subject_alt_names = names.alternative_names()?;
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         let addresses = names.addresses.iter().map(ToString::to_string);
         let subject = names
@@ -315,7 +336,14 @@ mod tests {
         use std::os::unix::fs::PermissionsExt;
         let folder = tempfile::tempdir().unwrap();
         let identity = authority(folder.path())
-            .issue(Role::Vault, None, 1, &folder.path().join("vault"), NOW)
+            .issue(
+                Role::Vault,
+                None,
+                &HostNames::default(),
+                1,
+                &folder.path().join("vault"),
+                NOW,
+            )
             .unwrap();
         for path in [identity.private_key, folder.path().join("ca.key")] {
             assert_eq!(
@@ -330,7 +358,14 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let authority = authority(folder.path());
         authority
-            .issue(Role::Gateway, Some("a"), 1, folder.path(), NOW)
+            .issue(
+                Role::Gateway,
+                Some("a"),
+                &HostNames::default(),
+                1,
+                folder.path(),
+                NOW,
+            )
             .unwrap();
         let subject = "spiffe://sealpost.test/gateway/a";
         assert_eq!(authority.revoke(subject, NOW).unwrap().len(), 1);
@@ -351,7 +386,14 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         assert!(
             authority(folder.path())
-                .issue(Role::Store, Some("../x"), 1, folder.path(), NOW)
+                .issue(
+                    Role::Store,
+                    Some("../x"),
+                    &HostNames::default(),
+                    1,
+                    folder.path(),
+                    NOW
+                )
                 .is_err()
         );
     }

@@ -7,5 +7,5 @@ mod authority;
 mod business_keys;
 mod ledger;
 
-pub use authority::{Authority, Identity, PublicNames};
+pub use authority::{Authority, HostNames, Identity};
 pub use business_keys::BusinessKeys;

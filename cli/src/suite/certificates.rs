@@ -1,13 +1,11 @@
 //! A suite's development authority and the certificates of its services.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-
 use sealpost_runtime::Timestamp;
 use sealpost_runtime::identity::Role;
 
 use super::layout::Layout;
 use super::service::Service;
-use crate::pki::{Authority, PublicNames};
+use crate::pki::{Authority, HostNames};
 
 /// Days that a development certificate lives.
 const DAYS: u32 = 90;
@@ -34,14 +32,7 @@ pub fn ensure(layout: &Layout, now: Timestamp) -> anyhow::Result<()> {
         if service.has_public_face() {
             let out = layout.certificates(service.name());
             if !out.join("public.pem").exists() {
-                let names = PublicNames {
-                    dns: vec!["localhost".to_owned()],
-                    addresses: vec![
-                        IpAddr::V4(Ipv4Addr::LOCALHOST),
-                        IpAddr::V6(Ipv6Addr::LOCALHOST),
-                    ],
-                };
-                authority.issue_public("public", &names, DAYS, &out, now)?;
+                authority.issue_public("public", &HostNames::local(), DAYS, &out, now)?;
             }
         }
     }
@@ -61,7 +52,7 @@ fn issue_once(
     let out = layout.certificates(owner);
     // The certificate is written after its key: where it is, both are.
     if !out.join(format!("{role}.pem")).exists() {
-        authority.issue(role, None, DAYS, &out, now)?;
+        authority.issue(role, None, &HostNames::local(), DAYS, &out, now)?;
     }
     Ok(())
 }
