@@ -15,10 +15,10 @@ use sealpost_runtime::Timestamp;
 use super::{
     Vault,
     batch::{self, Outcome},
-    bench::{Bench, Key, Loaded, Write, write_all},
     blocking,
     records::{Numbers, SealingKeys, number_of},
     rng,
+    working_set::{Key, Loaded, WorkingSet, Write, write_all},
 };
 use crate::{
     VaultError,
@@ -303,19 +303,19 @@ fn step(
     sealing: &SealingKeys,
     now: Timestamp,
 ) -> Result<(Vec<Outcome<Admitted>>, Vec<Write>), VaultError> {
-    let mut bench = Bench::open(loaded)?;
+    let mut working_set = WorkingSet::open(loaded)?;
     let mut outcomes = Vec::with_capacity(indices.len());
     for at in indices {
         let outcome = match &opened[*at] {
             Err(refusal) => Err(*refusal),
-            Ok(item) => match bench.conversation(&item.key()) {
+            Ok(item) => match working_set.conversation(&item.key()) {
                 Err(refusal) => Err(refusal),
                 Ok(conversation) => Ok(admit_one(conversation, item, sealing, now)?),
             },
         };
         outcomes.push(outcome);
     }
-    Ok((outcomes, bench.seal()?))
+    Ok((outcomes, working_set.seal()?))
 }
 
 fn admit_one(

@@ -20,10 +20,10 @@ use sealpost_proto::{
 use super::{
     StreamState, Vault,
     batch::{self, Outcome},
-    bench::{Key, Loaded, write_all},
     blocking,
     decrypt_step::{Held, Ready, Step, Stepped},
     records::{Numbers, SealingKeys, number_of},
+    working_set::{Key, Loaded, write_all},
 };
 use crate::{
     VaultError, bundle::device_id, custody::Now, datastore, number::Number, prekey_shelf::Shelf,

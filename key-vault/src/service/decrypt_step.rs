@@ -9,11 +9,11 @@ use sealpost_proto::{record::v1::Record, vault::v1::Refusal};
 use super::{
     Vault,
     batch::Outcome,
-    bench::{Bench, Key, Loaded, Write},
     decrypt::{Arrival, Arrivals, Digest},
     deliver::{SealedToBusiness, seal_to_business},
     records::{OpeningKeys, SealingKeys, key_of},
     rng,
+    working_set::{Key, Loaded, WorkingSet, Write},
 };
 use crate::{
     VaultError, bundle,
@@ -69,13 +69,13 @@ impl Step {
         indices: &[usize],
     ) -> Result<Stepped, VaultError> {
         let arrivals = self.arrivals.clone();
-        let mut bench = Bench::open(loaded)?;
+        let mut working_set = WorkingSet::open(loaded)?;
         let mut records = Vec::new();
         let mut outcomes = Vec::with_capacity(indices.len());
         for at in indices {
             let outcome = match &arrivals.items[*at] {
                 Err(refusal) => Err(*refusal),
-                Ok(arrival) => match bench.conversation(&arrival.key) {
+                Ok(arrival) => match working_set.conversation(&arrival.key) {
                     Err(refusal) => Err(refusal),
                     Ok(conversation) => {
                         self.one(conversation, arrival, arrivals.digests[*at], &mut records)?
@@ -86,7 +86,7 @@ impl Step {
         }
         Ok(Stepped {
             outcomes,
-            writes: bench.seal()?,
+            writes: working_set.seal()?,
             records,
         })
     }

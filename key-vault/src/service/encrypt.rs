@@ -15,10 +15,10 @@ use sealpost_proto::vault::v1::{
 use super::{
     Vault,
     batch::{self, Outcome},
-    bench::{Bench, Key, Loaded, Write, write_all},
     blocking,
     records::{Numbers, OpeningKeys, key_of, number_of, tagged},
     rng,
+    working_set::{Key, Loaded, WorkingSet, Write, write_all},
 };
 use crate::{
     VaultError, bundle,
@@ -205,7 +205,7 @@ impl Step<'_> {
         subjects: &Subjects,
         indices: &[usize],
     ) -> Result<(Vec<Unsettled>, Vec<Write>), VaultError> {
-        let mut bench = Bench::open(loaded)?;
+        let mut working_set = WorkingSet::open(loaded)?;
         let outcomes = indices
             .iter()
             .map(|at| {
@@ -224,7 +224,7 @@ impl Step<'_> {
                     .unwrap_or(Err(Refusal::Undecryptable));
                 match number_of(self.numbers, &order.record.id.number).and(key) {
                     Ok(key) => {
-                        let outcome = self.one(&mut bench, &key, order);
+                        let outcome = self.one(&mut working_set, &key, order);
                         Unsettled {
                             key: Some(key),
                             outcome,
@@ -237,13 +237,13 @@ impl Step<'_> {
                 }
             })
             .collect();
-        Ok((outcomes, bench.seal()?))
+        Ok((outcomes, working_set.seal()?))
     }
 
-    fn one(&self, bench: &mut Bench, key: &Key, order: &Order) -> Outcome<Done> {
+    fn one(&self, working_set: &mut WorkingSet, key: &Key, order: &Order) -> Outcome<Done> {
         let id = &order.record.id;
         let epoch_key = key_of(self.keys, id.epoch)?;
-        let conversation = bench.conversation(key)?;
+        let conversation = working_set.conversation(key)?;
         let number = conversation.number().clone();
         let body = order.record.open(&epoch_key, &conversation.subject().key)?;
         if number.subject_id(&body.peer) != conversation.id() {

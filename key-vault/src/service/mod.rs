@@ -6,7 +6,6 @@
 mod administration;
 mod admit;
 mod batch;
-mod bench;
 mod check;
 mod decrypt;
 mod decrypt_step;
@@ -21,6 +20,7 @@ mod prekeys;
 mod records;
 mod reseal;
 mod stream;
+mod working_set;
 
 use std::{sync::Arc, time::Duration};
 

@@ -1,4 +1,4 @@
-//! The bench: the conversations that one batch works on.
+//! The working set: the conversations that one batch works on.
 //!
 //! Owns their opening, their sealing and their writing. A row that does not open costs its own items and nobody else's.
 
@@ -31,7 +31,7 @@ pub(super) struct Loaded {
 }
 
 /// Conversations at work.
-pub(super) struct Bench(BTreeMap<Key, Result<Conversation, Refusal>>);
+pub(super) struct WorkingSet(BTreeMap<Key, Result<Conversation, Refusal>>);
 
 /// What a conversation leaves to write.
 #[derive(Clone)]
@@ -41,7 +41,7 @@ pub(super) struct Write {
     spent: Vec<Spent>,
 }
 
-impl Bench {
+impl WorkingSet {
     /// Opens what was loaded.
     ///
     /// # Errors
