@@ -19,6 +19,7 @@ mod restart;
 mod retention_page;
 mod roles;
 mod secrecy;
+mod standing;
 mod stolen_backup;
 mod tokens;
 mod trees;

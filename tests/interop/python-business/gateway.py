@@ -1,4 +1,4 @@
-"""The gateway over gRPC and the vault's keys, written from docs/integrate.md: what sending and receiving share."""
+"""The gateway over gRPC and the vault's keys, after docs/integrate.md: what sending and receiving share."""
 
 import base64
 import hashlib

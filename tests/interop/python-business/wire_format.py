@@ -1,4 +1,4 @@
-"""The bytes of sealed content, written from docs/wire-format.md: vault key statements, wraps, headers and bodies.
+"""The bytes of sealed content, after docs/wire-format.md: vault key statements, wraps, headers and bodies.
 
 Knows no gateway. Whatever does not hold raises `Refused` with the page's word for it.
 """
