@@ -37,11 +37,11 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     Up(commands::up::Up),
-    /// Stop one service of a running suite
+    /// Stop one process of a running suite
     Stop(commands::control::Target),
-    /// Start one service of a running suite
+    /// Start one process of a running suite
     Start(commands::control::Target),
-    /// Stop and start one service of a running suite
+    /// Stop and start one process of a running suite
     Restart(commands::control::Target),
     Demo(commands::demo::Demo),
     Send(commands::send::Send),

@@ -44,8 +44,8 @@ impl Running {
         struct Config {
             clock_file: Option<String>,
         }
-        let path = self.layout.config(Service::KeyVault);
-        let text = std::fs::read_to_string(&path)
+        let path = &self.run.instance_of(Service::KeyVault)?.config;
+        let text = std::fs::read_to_string(path)
             .with_context(|| format!("{} cannot be read", path.display()))?;
         let config: Config =
             toml::from_str(&text).with_context(|| format!("{} is damaged", path.display()))?;

@@ -12,6 +12,7 @@ mod devices;
 mod erasure;
 mod expiry;
 mod garbage;
+mod instances;
 mod interop;
 mod python_business;
 mod requests;

@@ -9,7 +9,7 @@ use serde::Deserialize;
 /// The whole file.
 #[derive(Clone, Debug, Deserialize)]
 pub struct RunFile {
-    /// By name.
+    /// Processes by name.
     pub services: BTreeMap<String, Service>,
     /// The REST face.
     pub connector: Connector,
@@ -27,10 +27,12 @@ pub struct RunFile {
     pub relay: Relay,
 }
 
-/// One service.
+/// One process.
 #[derive(Clone, Debug, Deserialize)]
 #[expect(missing_docs, reason = "as in the README")]
 pub struct Service {
+    pub service: String,
+    pub region: Option<String>,
     pub pid: Option<u32>,
     pub argv: Vec<String>,
     pub config: PathBuf,
@@ -68,6 +70,7 @@ pub struct Business {
 pub struct Number {
     pub phone_number_id: String,
     pub phone_number: String,
+    pub region: String,
     pub vault_fingerprint: String,
 }
 

@@ -11,7 +11,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tokio::sync::{Mutex, OnceCell};
 use tokio::time::sleep;
 
-use crate::binaries::{self, SERVICES};
+use crate::binaries;
 use crate::progress;
 use crate::run_file::RunFile;
 use crate::webhook::Webhook;
@@ -47,8 +47,10 @@ pub struct Options {
     pub consumers: usize,
     /// Messages a second for each number; 0 is no limit.
     pub rate_limit: u32,
-    /// Whether clocks follow [`Suite::clock_file`].
+    /// Whether clocks follow [`Suite::set_clock`].
     pub clock_file: bool,
+    /// Regions with a store each; none: one store for all.
+    pub regions: &'static [&'static str],
 }
 
 impl Default for Options {
@@ -58,6 +60,7 @@ impl Default for Options {
             consumers: 1,
             rate_limit: 0,
             clock_file: false,
+            regions: &[],
         }
     }
 }
@@ -106,6 +109,9 @@ impl Suite {
             .arg(options.rate_limit.to_string());
         if options.clock_file {
             command.arg("--clock-file");
+        }
+        if !options.regions.is_empty() {
+            command.arg("--regions").arg(options.regions.join(","));
         }
         let start = Instant::now();
         let mut up = command
@@ -305,12 +311,17 @@ impl Suite {
         Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
 
+    /// Names of every process of the suite.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.first.services.keys().map(String::as_str)
+    }
+
     /// That every service runs as the process that it was at `before`, and that none ever panicked.
     ///
     /// # Errors
     /// Which one does not, or did.
     pub fn check_unharmed(&self, before: &RunFile) -> anyhow::Result<()> {
-        for name in SERVICES {
+        for name in self.names() {
             let pid = before.service(name)?.pid;
             ensure!(
                 self.run_file()?.service(name)?.pid == pid,
@@ -326,7 +337,7 @@ impl Suite {
     /// # Errors
     /// Which one did, and what it said.
     pub fn check_no_panic(&self) -> anyhow::Result<()> {
-        for name in SERVICES {
+        for name in self.names() {
             let log = self.log(name)?;
             let line = log
                 .lines()
@@ -379,9 +390,11 @@ pub fn runs_as(pid: u32, argv: &[String]) -> bool {
 /// What `up` said, and the warnings and errors at the end of each log.
 fn explain(folder: &Path) -> String {
     let mut text = fs::read_to_string(folder.join("up.out")).unwrap_or_default();
-    for name in SERVICES {
-        let log =
-            fs::read(folder.join("suite/logs").join(format!("{name}.log"))).unwrap_or_default();
+    let logs = fs::read_dir(folder.join("suite/logs"));
+    let mut logs: Vec<_> = logs.into_iter().flatten().flatten().collect();
+    logs.sort_by_key(fs::DirEntry::file_name);
+    for entry in logs {
+        let log = fs::read(entry.path()).unwrap_or_default();
         let log = String::from_utf8_lossy(&log);
         let telling: Vec<_> = log
             .lines()
@@ -389,7 +402,8 @@ fn explain(folder: &Path) -> String {
             .collect();
         if !telling.is_empty() {
             let shown = telling[telling.len().saturating_sub(15)..].join("\n");
-            text.push_str(&format!("--- {name}\n{shown}\n"));
+            let name = entry.file_name();
+            text.push_str(&format!("--- {}\n{shown}\n", name.display()));
         }
     }
     text

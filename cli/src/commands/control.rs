@@ -1,24 +1,25 @@
-//! `sealpost stop`, `start` and `restart`: one service of a running suite.
+//! `sealpost stop`, `start` and `restart`: one process of a running suite.
 
 use std::path::PathBuf;
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use clap::Args;
 use serde_json::json;
 
 use crate::operator::Operator;
 use crate::output::Output;
-use crate::suite::health;
+use crate::suite::health::{self, Health, Started};
+use crate::suite::instance::Instance;
 use crate::suite::layout::Layout;
 use crate::suite::process;
-use crate::suite::run_file::RunFile;
-use crate::suite::service::Service;
+use crate::suite::run_file::{RunFile, RunningService};
 
-/// Which service of which suite.
+/// Which process of which suite.
 #[derive(Args)]
 pub struct Target {
-    /// directory, key-vault, store, relay, retention, gateway or connector
-    name: Service,
+    /// directory, key-vault, store, relay, retention, gateway or connector; of a suite with replicas or regions also
+    /// key-vault-2, store-eu, store-eu-2, …
+    name: Instance,
     /// Folder of the suite
     #[arg(long, default_value = "sealpost-dev")]
     dir: PathBuf,
@@ -39,12 +40,35 @@ impl Target {
         )
     }
 
-    /// Starts it and waits until it serves.
+    /// Starts it and waits until it serves, or until it answers when a service that it needs is down.
     pub async fn start(&self, output: Output) -> anyhow::Result<()> {
-        let pid = self.begin().await?;
+        let layout = Layout::new(&self.dir)?;
+        let pid = self.begin(&layout)?;
+        let run = RunFile::load(&layout.run_file())?;
+        let missing = missing(&run, &self.name);
+        let enough = if missing.is_empty() {
+            Health::Serving
+        } else {
+            Health::Waiting
+        };
+        let entry = run.service(&self.name.name())?;
+        let started = Started {
+            instance: &self.name,
+            address: address(&run, entry),
+            pid,
+            argv: &entry.argv,
+        };
+        let health = health::wait(&Operator::of(&run)?, &started, enough).await?;
+        let serves = health == Health::Serving;
+        let words = if serves {
+            format!("{} serves (pid {pid})", self.name)
+        } else {
+            let missing = missing.join(", ");
+            format!("{} runs (pid {pid}) and waits for {missing}", self.name)
+        };
         output.say(
-            &format!("{} serves (pid {pid})", self.name),
-            &json!({"service": self.name.name(), "pid": pid}),
+            &words,
+            &json!({"service": self.name.name(), "pid": pid, "serves": serves}),
         )
     }
 
@@ -58,37 +82,53 @@ impl Target {
         let layout = Layout::new(&self.dir)?;
         // The pid leaves run.json first, so that whoever watches the process sees that it ends on purpose.
         let (pid, argv) = RunFile::update(&layout.run_file(), |run| {
-            let entry = run
-                .services
-                .get_mut(self.name.name())
-                .with_context(|| format!("run.json does not name {}", self.name))?;
+            let entry = run.service_mut(&self.name.name())?;
             Ok((entry.pid.take(), entry.argv.clone()))
         })?;
         pid.map_or(Ok(true), |pid| process::stop(pid, &argv))
     }
 
-    async fn begin(&self) -> anyhow::Result<u32> {
-        let layout = Layout::new(&self.dir)?;
-        let run = RunFile::load(&layout.run_file())?;
-        let entry = run.service(self.name.name())?;
-        if let Some(pid) = entry.pid.filter(|pid| process::runs_as(*pid, &entry.argv)) {
-            bail!("{} runs already (pid {pid})", self.name);
-        }
-        let pid = RunFile::update(&layout.run_file(), |run| {
-            let entry = run
-                .services
-                .get_mut(self.name.name())
-                .with_context(|| format!("run.json does not name {}", self.name))?;
-            let child = process::spawn(&layout, self.name)?;
+    fn begin(&self, layout: &Layout) -> anyhow::Result<u32> {
+        RunFile::update(&layout.run_file(), |run| {
+            let entry = run.service_mut(&self.name.name())?;
+            if let Some(pid) = entry.running() {
+                bail!("{} runs already (pid {pid})", self.name);
+            }
+            let child = process::spawn(layout, &self.name)?;
             entry.pid = Some(child.id());
             Ok(child.id())
-        })?;
-        let operator = Operator::of(&run)?;
-        let address = match &entry.grpc {
-            Some(address) => address.clone(),
-            None => run.connector.url.trim_start_matches("http://").to_owned(),
-        };
-        health::until_serving(&operator, self.name, &address, pid, &entry.argv).await?;
-        Ok(pid)
+        })
     }
+}
+
+/// Where a process is asked about its health.
+fn address<'a>(run: &'a RunFile, entry: &'a RunningService) -> &'a str {
+    entry
+        .grpc
+        .as_deref()
+        .unwrap_or_else(|| run.connector.url.trim_start_matches("http://"))
+}
+
+/// Services that this instance needs and of which nothing runs, by name; of a service with regions one for each.
+fn missing(run: &RunFile, instance: &Instance) -> Vec<String> {
+    let all = run.instances();
+    let mut missing = Vec::new();
+    for needed in instance.service().needs() {
+        let mut groups: Vec<_> = all
+            .iter()
+            .filter(|other| other.service() == *needed)
+            .map(|other| other.group.clone())
+            .collect();
+        groups.dedup();
+        let runs = |other: &Instance| {
+            let entry = run.services.get(&other.name());
+            entry.is_some_and(|entry| entry.running().is_some())
+        };
+        for group in groups {
+            if !all.iter().any(|other| other.group == group && runs(other)) {
+                missing.push(group.to_string());
+            }
+        }
+    }
+    missing
 }

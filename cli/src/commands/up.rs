@@ -1,5 +1,6 @@
 //! `sealpost up`: a whole suite on this machine.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use anyhow::ensure;
@@ -9,7 +10,9 @@ use serde_json::json;
 
 use crate::output::Output;
 use crate::suite::configs::Choices;
+use crate::suite::instance::Region;
 use crate::suite::layout::Layout;
+use crate::suite::roster::Roster;
 use crate::suite::run_file::RunFile;
 use crate::suite::supervisor::Supervisor;
 use crate::suite::up::{self, Size};
@@ -29,6 +32,10 @@ pub struct Up {
     /// Numbers of the first business
     #[arg(long, default_value_t = 1)]
     numbers: usize,
+    /// Regions with a store each, such as eu,na: store-eu and store-na; numbers are spread over them [default: those that the
+    /// folder was made with, or one store for all]
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    regions: Vec<Region>,
     /// Registered consumers
     #[arg(long, default_value_t = 2)]
     consumers: usize,
@@ -38,7 +45,7 @@ pub struct Up {
     /// Let every clock follow DIR/clock, the seconds to add (see `sealpost admin clock`)
     #[arg(long)]
     clock_file: bool,
-    /// Start services again that end by themselves
+    /// Start processes again that end by themselves
     #[arg(long)]
     supervise: bool,
 }
@@ -58,7 +65,16 @@ impl Up {
             clock_file: self.clock_file,
             databases: self.database.clone(),
         };
+        let mut once = BTreeSet::new();
+        ensure!(
+            self.regions.iter().all(|region| once.insert(region)),
+            "--regions names one twice"
+        );
         let size = Size {
+            roster: Roster {
+                regions: self.regions.clone(),
+                replicas: 1,
+            },
             numbers: self.numbers,
             consumers: self.consumers,
         };

@@ -1,6 +1,5 @@
 //! Issuing and revoking.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow};
@@ -13,6 +12,7 @@ use sealpost_runtime::clock::Timestamp;
 use sealpost_runtime::identity::{Role, TrustDomain};
 use time::{Duration, OffsetDateTime};
 
+use super::identity::{HostNames, Identity, stem};
 use super::ledger::{Issued, Ledger};
 use crate::files::{self, Readers};
 
@@ -26,45 +26,6 @@ pub struct Authority {
     folder: PathBuf,
     issuer: Issuer<'static, KeyPair>,
     trust_domain: TrustDomain,
-}
-
-/// Where an issued certificate and its private key are.
-pub struct Identity {
-    /// PEM.
-    pub certificate: PathBuf,
-    /// PEM, 0600.
-    pub private_key: PathBuf,
-}
-
-/// The names that a listener is reached by.
-#[derive(Default)]
-pub struct HostNames {
-    /// DNS names.
-    pub dns: Vec<String>,
-    /// IP addresses.
-    pub addresses: Vec<IpAddr>,
-}
-
-impl HostNames {
-    /// This machine's own.
-    pub fn local() -> Self {
-        Self {
-            dns: vec!["localhost".to_owned()],
-            addresses: vec![
-                IpAddr::V4(Ipv4Addr::LOCALHOST),
-                IpAddr::V6(Ipv6Addr::LOCALHOST),
-            ],
-        }
-    }
-
-    fn alternative_names(&self) -> anyhow::Result<Vec<SanType>> {
-        let mut names = Vec::new();
-        for dns in &self.dns {
-            names.push(SanType::DnsName(dns.as_str().try_into()?));
-        }
-        names.extend(self.addresses.iter().copied().map(SanType::IpAddress));
-        Ok(names)
-    }
 }
 
 impl Authority {
@@ -151,17 +112,14 @@ impl Authority {
         folder: &Path,
         now: Timestamp,
     ) -> anyhow::Result<Identity> {
-        let (id, file) = match given {
-            Some(given) if is_name(given) => (
-                format!("spiffe://{}/{role}/{given}", self.trust_domain),
-                format!("{role}-{given}"),
-            ),
+        let id = match given {
+            Some(given) if is_name(given) => {
+                format!("spiffe://{}/{role}/{given}", self.trust_domain)
+            }
             Some(_) => return Err(anyhow!("a name is 1 to 64 of a-z, 0-9, '-', '_', '.'")),
-            None => (
-                format!("spiffe://{}/{role}", self.trust_domain),
-                role.as_str().to_owned(),
-            ),
+            None => format!("spiffe://{}/{role}", self.trust_domain),
         };
+        let file = stem(role, given);
         let mut params = CertificateParams::default();
         params.distinguished_name = name(&file);
         params.subject_alt_names = names.alternative_names()?;
@@ -275,10 +233,7 @@ impl Authority {
         let key = KeyPair::generate()?;
         let certificate = params.signed_by(&key, &self.issuer)?;
         files::create_folder(folder)?;
-        let identity = Identity {
-            certificate: folder.join(format!("{file}.pem")),
-            private_key: folder.join(format!("{file}.key")),
-        };
+        let identity = Identity::of_stem(file, folder);
         files::write(
             &identity.private_key,
             key.serialize_pem().as_bytes(),

@@ -5,7 +5,9 @@
 
 mod authority;
 mod business_keys;
+mod identity;
 mod ledger;
 
-pub use authority::{Authority, HostNames, Identity};
+pub use authority::Authority;
 pub use business_keys::BusinessKeys;
+pub use identity::{HostNames, Identity};

@@ -4,15 +4,15 @@ use sealpost_runtime::Timestamp;
 use sealpost_runtime::identity::Role;
 
 use super::layout::Layout;
-use super::service::Service;
-use crate::pki::{Authority, HostNames};
+use super::roster::Roster;
+use crate::pki::{Authority, HostNames, Identity};
 
 /// Days that a development certificate lives.
 const DAYS: u32 = 90;
 const TRUST_DOMAIN: &str = "sealpost.development";
 
 /// Makes whatever is missing, and a current revocation list.
-pub fn ensure(layout: &Layout, now: Timestamp) -> anyhow::Result<()> {
+pub fn ensure(layout: &Layout, roster: &Roster, now: Timestamp) -> anyhow::Result<()> {
     let folder = layout.pki();
     let authority = if folder.join("crl.pem").exists() {
         let authority = Authority::open(&folder)?;
@@ -25,19 +25,20 @@ pub fn ensure(layout: &Layout, now: Timestamp) -> anyhow::Result<()> {
         }
         Authority::create(&folder, &TRUST_DOMAIN.parse()?, now)?
     };
-    for service in Service::ALL {
-        if let Some(role) = service.role() {
-            issue_once(&authority, layout, role, service.name(), now)?;
+    for instance in roster.instances() {
+        let name = instance.name();
+        if let Some(role) = instance.service().role() {
+            issue_once(&authority, layout, role, Some(&name), &name, now)?;
         }
-        if service.has_public_face() {
-            let out = layout.certificates(service.name());
+        if instance.service().has_public_face() {
+            let out = layout.certificates(&name);
             if !out.join("public.pem").exists() {
                 authority.issue_public("public", &HostNames::local(), DAYS, &out, now)?;
             }
         }
     }
     for role in [Role::Operator, Role::Auditor] {
-        issue_once(&authority, layout, role, role.as_str(), now)?;
+        issue_once(&authority, layout, role, None, role.as_str(), now)?;
     }
     Ok(())
 }
@@ -46,13 +47,15 @@ fn issue_once(
     authority: &Authority,
     layout: &Layout,
     role: Role,
+    name: Option<&str>,
     owner: &str,
     now: Timestamp,
 ) -> anyhow::Result<()> {
     let out = layout.certificates(owner);
     // The certificate is written after its key: where it is, both are.
-    if !out.join(format!("{role}.pem")).exists() {
-        authority.issue(role, None, &HostNames::local(), DAYS, &out, now)?;
+    let certificate = Identity::in_folder(role, name, &out).certificate;
+    if !certificate.exists() {
+        authority.issue(role, name, &HostNames::local(), DAYS, &out, now)?;
     }
     Ok(())
 }

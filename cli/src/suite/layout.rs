@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::instance::Instance;
 use super::service::Service;
 
 /// The folder of a suite, as an absolute path.
@@ -43,24 +44,29 @@ impl Layout {
         self.root.join("pki")
     }
 
-    /// Certificates and private keys of one service or person.
+    /// Certificates and private keys of one instance or person.
     pub fn certificates(&self, owner: &str) -> PathBuf {
         self.root.join("pki").join("issued").join(owner)
     }
 
-    /// A service's configuration.
-    pub fn config(&self, service: Service) -> PathBuf {
-        self.root.join("config").join(format!("{service}.toml"))
+    /// An instance's configuration.
+    pub fn config(&self, instance: &Instance) -> PathBuf {
+        self.root.join("config").join(format!("{instance}.toml"))
     }
 
-    /// A service's own folder: its database and whatever else it keeps.
-    pub fn data(&self, service: Service) -> PathBuf {
-        self.root.join("data").join(service.name())
+    /// An instance's own folder: its SQLite file and whatever else it keeps.
+    pub fn data(&self, instance: &Instance) -> PathBuf {
+        self.root.join("data").join(instance.name())
     }
 
-    /// A service's log.
-    pub fn log(&self, service: Service) -> PathBuf {
-        self.root.join("logs").join(format!("{service}.log"))
+    /// The folder of a service's first instance: it has what all of them share, keys above all.
+    pub fn shared(&self, service: Service) -> PathBuf {
+        self.data(&service.into())
+    }
+
+    /// An instance's log.
+    pub fn log(&self, instance: &Instance) -> PathBuf {
+        self.root.join("logs").join(format!("{instance}.log"))
     }
 
     /// The business's own keys.
@@ -75,7 +81,7 @@ impl Layout {
 
     /// Where the development code sender writes.
     pub fn codes_file(&self) -> PathBuf {
-        self.data(Service::Relay).join("codes.jsonl")
+        self.shared(Service::Relay).join("codes.jsonl")
     }
 
     /// Seconds to add to every clock, in development.

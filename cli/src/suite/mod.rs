@@ -3,12 +3,15 @@
 pub mod certificates;
 pub mod configs;
 pub mod consumers;
+pub mod description;
 pub mod facts;
 pub mod health;
+pub mod instance;
 pub mod layout;
 pub mod ports;
 pub mod process;
 pub mod provision;
+pub mod roster;
 pub mod run_file;
 pub mod service;
 pub mod supervisor;

@@ -1,4 +1,4 @@
-//! Ports: picked free once, then kept with the folder.
+//! Ports: picked free once for each instance, then kept with the folder.
 
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener};
@@ -7,15 +7,16 @@ use std::path::Path;
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
 
-use super::service::Service;
+use super::instance::Instance;
+use super::roster::Roster;
 use crate::files::{self, Readers};
 
-/// Every service's addresses, by its name.
-#[derive(Serialize, Deserialize)]
+/// Every instance's addresses, by its name.
+#[derive(Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Ports(BTreeMap<String, Addresses>);
 
-/// One service's addresses, all on loopback.
+/// One instance's addresses, all on loopback.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Addresses {
@@ -28,26 +29,35 @@ pub struct Addresses {
 }
 
 impl Ports {
-    /// Reads the folder's ports, or picks them.
-    pub fn load_or_pick(path: &Path) -> anyhow::Result<Self> {
-        if path.exists() {
-            let text = std::fs::read(path)?;
-            return serde_json::from_slice(&text)
-                .with_context(|| format!("{} is damaged", path.display()));
+    /// Reads the folder's ports, and picks those that are missing.
+    pub fn load_or_pick(path: &Path, roster: &Roster) -> anyhow::Result<Self> {
+        let mut ports = if path.exists() {
+            serde_json::from_slice(&std::fs::read(path)?)
+                .with_context(|| format!("{} is damaged", path.display()))?
+        } else {
+            Self::default()
+        };
+        if ports.pick_missing(roster)? {
+            files::write(path, &serde_json::to_vec_pretty(&ports)?, Readers::Owner)?;
         }
-        let ports = Self::pick()?;
-        files::write(path, &serde_json::to_vec_pretty(&ports)?, Readers::Owner)?;
         Ok(ports)
     }
 
-    /// The addresses of a service.
-    pub fn of(&self, service: Service) -> anyhow::Result<&Addresses> {
+    /// The addresses of an instance.
+    pub fn of(&self, instance: &Instance) -> anyhow::Result<&Addresses> {
         self.0
-            .get(service.name())
-            .with_context(|| format!("ports.json does not name {service}"))
+            .get(&instance.name())
+            .with_context(|| format!("ports.json does not name {instance}"))
     }
 
-    fn pick() -> anyhow::Result<Self> {
+    /// Its public face.
+    pub fn public_of(&self, instance: &Instance) -> anyhow::Result<SocketAddr> {
+        self.of(instance)?
+            .public
+            .with_context(|| format!("{instance} has no public face"))
+    }
+
+    fn pick_missing(&mut self, roster: &Roster) -> anyhow::Result<bool> {
         // All are held until all are picked, so that none is picked twice.
         let mut held = Vec::new();
         let mut free = || -> anyhow::Result<SocketAddr> {
@@ -56,22 +66,48 @@ impl Ports {
             held.push(listener);
             Ok(address)
         };
-        let mut ports = BTreeMap::new();
-        for service in Service::ALL {
-            let public = if service.has_public_face() {
+        let before = self.0.len();
+        for instance in roster.instances() {
+            let name = instance.name();
+            if self.0.contains_key(&name) {
+                continue;
+            }
+            let public = if instance.service().has_public_face() {
                 Some(free()?)
             } else {
                 None
             };
-            ports.insert(
-                service.name().to_owned(),
-                Addresses {
-                    main: free()?,
-                    public,
-                    metrics: free()?,
-                },
-            );
+            let addresses = Addresses {
+                main: free()?,
+                public,
+                metrics: free()?,
+            };
+            self.0.insert(name, addresses);
         }
-        Ok(Self(ports))
+        Ok(self.0.len() > before)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::suite::service::Service;
+
+    #[test]
+    fn ports_stay_when_replicas_come_and_the_new_ones_get_their_own() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("ports.json");
+        let roster = |replicas| Roster {
+            regions: Vec::new(),
+            replicas,
+        };
+        let store = Instance::from(Service::Store);
+        let one = Ports::load_or_pick(&file, &roster(1)).unwrap();
+        let two = Ports::load_or_pick(&file, &roster(2)).unwrap();
+        assert_eq!(one.of(&store).unwrap().main, two.of(&store).unwrap().main);
+        let second = two.of(&store.group.instance(2)).unwrap();
+        assert_ne!(second.main, two.of(&store).unwrap().main);
+        assert!(one.of(&store.group.instance(2)).is_err());
     }
 }

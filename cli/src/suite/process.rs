@@ -1,4 +1,4 @@
-//! Starting a service's process and telling whether it still runs.
+//! Starting an instance's process and telling whether it still runs.
 
 use std::fs::OpenOptions;
 use std::path::PathBuf;
@@ -8,16 +8,17 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use rustix::process::{Pid, Signal, kill_process};
 
+use super::instance::Instance;
 use super::layout::Layout;
 use super::service::Service;
 
 /// How long a process may take to end after SIGTERM before it is killed.
 const STOP_TIME: Duration = Duration::from_secs(20);
 
-/// The command that starts a service.
-pub fn argv(layout: &Layout, service: Service) -> anyhow::Result<Vec<String>> {
-    let program = binary(service)?;
-    let config = layout.config(service);
+/// The command that starts an instance.
+pub fn argv(layout: &Layout, instance: &Instance) -> anyhow::Result<Vec<String>> {
+    let program = binary(instance.service())?;
+    let config = layout.config(instance);
     Ok(vec![
         program.display().to_string(),
         "--config".to_owned(),
@@ -39,13 +40,13 @@ pub fn binary(service: Service) -> anyhow::Result<PathBuf> {
     Ok(program)
 }
 
-/// Starts a service. Its output is appended to its log; it is in a process group of its own, so that Ctrl-C reaches
+/// Starts an instance. Its output is appended to its log; it is in a process group of its own, so that Ctrl-C reaches
 /// only whoever started it, which then stops the services in order.
-pub fn spawn(layout: &Layout, service: Service) -> anyhow::Result<Child> {
+pub fn spawn(layout: &Layout, instance: &Instance) -> anyhow::Result<Child> {
     use std::os::unix::process::CommandExt;
 
-    let argv = argv(layout, service)?;
-    let path = layout.log(service);
+    let argv = argv(layout, instance)?;
+    let path = layout.log(instance);
     let log = OpenOptions::new()
         .create(true)
         .append(true)
@@ -59,7 +60,7 @@ pub fn spawn(layout: &Layout, service: Service) -> anyhow::Result<Child> {
         .stderr(log)
         .process_group(0)
         .spawn()
-        .with_context(|| format!("{service} cannot be started"))
+        .with_context(|| format!("{instance} cannot be started"))
 }
 
 /// Whether `pid` is alive and was started as `argv`: a pid that the kernel gave to somebody else does not count.

@@ -16,6 +16,7 @@ use tonic::Code;
 use super::facts::{Facts, NumberFacts};
 use super::layout::Layout;
 use super::ports::Ports;
+use super::roster::Roster;
 use super::service::Service;
 use crate::operator::{Operator, explain};
 use crate::pki::BusinessKeys;
@@ -26,15 +27,16 @@ const FIRST_BUSINESS_NUMBER: u64 = 15_550_100_000;
 const FIRST_CONSUMER_NUMBER: u64 = 15_550_200_000;
 
 /// Plans `count` numbers: ids are chosen before anything is asked of a service, so that a repeat asks for the same ones.
-pub fn plan_numbers(facts: &mut Facts, count: usize) -> anyhow::Result<()> {
+pub fn plan_numbers(facts: &mut Facts, roster: &Roster, count: usize) -> anyhow::Result<()> {
     while facts.numbers.len() < count {
-        let index = u64::try_from(facts.numbers.len())?;
+        let index = facts.numbers.len();
         let mut random = [0; 8];
         getrandom::fill(&mut random)?;
         let id = 100_000_000_000_000 + u64::from_be_bytes(random) % 900_000_000_000_000;
         facts.numbers.push(NumberFacts {
             phone_number_id: id.to_string(),
-            phone_number: (FIRST_BUSINESS_NUMBER + index).to_string(),
+            phone_number: (FIRST_BUSINESS_NUMBER + u64::try_from(index)?).to_string(),
+            region: roster.region_of_number(index).to_owned(),
             vault_fingerprint: None,
         });
     }
@@ -52,7 +54,7 @@ pub async fn confirm_clock(
     ports: &Ports,
     clock: &Clock,
 ) -> anyhow::Result<()> {
-    let mut vault = operator.vault(&ports.of(Service::KeyVault)?.main.to_string())?;
+    let mut vault = operator.vault(&ports.of(&Service::KeyVault.into())?.main.to_string())?;
     let request = ConfirmClockRequest {
         now_ms: clock.now().as_millis(),
     };
@@ -74,9 +76,10 @@ pub async fn business(
 ) -> anyhow::Result<()> {
     let keys = BusinessKeys::load_or_make(&layout.business())?;
     let (hpke_public, signing_public) = (keys.hpke_public, keys.signing_public);
-    let mut directory = operator.directory(&ports.of(Service::Directory)?.main.to_string())?;
-    let mut vault = operator.vault(&ports.of(Service::KeyVault)?.main.to_string())?;
-    let mut relay = operator.relay(&ports.of(Service::Relay)?.main.to_string())?;
+    let mut directory =
+        operator.directory(&ports.of(&Service::Directory.into())?.main.to_string())?;
+    let mut vault = operator.vault(&ports.of(&Service::KeyVault.into())?.main.to_string())?;
+    let mut relay = operator.relay(&ports.of(&Service::Relay.into())?.main.to_string())?;
 
     if facts.business_id.is_none() {
         let request = CreateBusinessRequest {
@@ -119,7 +122,7 @@ pub async fn business(
                 phone_number_id: number.phone_number_id.clone(),
                 phone_number: number.phone_number.clone(),
                 business_id: business_id.clone(),
-                region: "local".to_owned(),
+                region: number.region.clone(),
                 display_name: display_name.clone(),
                 messages_per_second,
                 created_at_ms: 0,

@@ -9,12 +9,15 @@ use anyhow::Context;
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
+use super::instance::Instance;
+use super::process;
+use super::service::Service;
 use crate::files::{self, Readers};
 
 /// The whole file.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct RunFile {
-    /// By name.
+    /// Processes by name.
     pub services: BTreeMap<String, RunningService>,
     /// The REST face.
     pub connector: Connector,
@@ -32,9 +35,13 @@ pub struct RunFile {
     pub relay: Relay,
 }
 
-/// One service.
+/// One process.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct RunningService {
+    /// The service that it is one of.
+    pub service: String,
+    /// The region that it serves, when its service has a deployment for each.
+    pub region: Option<String>,
     /// Process id; absent when it is stopped.
     pub pid: Option<u32>,
     /// How it was started.
@@ -90,6 +97,8 @@ pub struct Number {
     pub phone_number: String,
     /// The fingerprint of its vault signing key, lower-case hex.
     pub vault_fingerprint: String,
+    /// Where its records are kept.
+    pub region: String,
 }
 
 /// One consumer.
@@ -130,6 +139,13 @@ pub struct Relay {
     pub codes_file: PathBuf,
 }
 
+impl RunningService {
+    /// Its pid, when its process runs.
+    pub fn running(&self) -> Option<u32> {
+        self.pid.filter(|pid| process::runs_as(*pid, &self.argv))
+    }
+}
+
 impl RunFile {
     /// Reads it.
     pub fn load(path: &Path) -> anyhow::Result<Self> {
@@ -160,11 +176,45 @@ impl RunFile {
         Ok(answer)
     }
 
-    /// The service of that name.
+    /// The process of that name.
     pub fn service(&self, name: &str) -> anyhow::Result<&RunningService> {
+        self.services.get(name).with_context(|| {
+            let names: Vec<_> = self.services.keys().map(String::as_str).collect();
+            format!(
+                "this suite has no process named {name:?}; it has {}",
+                names.join(", ")
+            )
+        })
+    }
+
+    /// The same, to change it.
+    pub fn service_mut(&mut self, name: &str) -> anyhow::Result<&mut RunningService> {
+        self.service(name)?;
         self.services
-            .get(name)
-            .with_context(|| format!("run.json has no service named {name:?}"))
+            .get_mut(name)
+            .context("the process was there just now")
+    }
+
+    /// Every instance, in the order in which they start.
+    pub fn instances(&self) -> Vec<Instance> {
+        let names = self.services.keys();
+        let mut instances: Vec<_> = names.filter_map(|name| name.parse().ok()).collect();
+        instances.sort();
+        instances
+    }
+
+    /// An instance of that service to call: the first that runs, or else the first.
+    pub fn instance_of(&self, service: Service) -> anyhow::Result<&RunningService> {
+        let instances = self.instances();
+        let of_service = instances
+            .iter()
+            .filter(|instance| instance.service() == service)
+            .filter_map(|instance| self.services.get(&instance.name()));
+        of_service
+            .clone()
+            .find(|entry| entry.running().is_some())
+            .or_else(|| of_service.clone().next())
+            .with_context(|| format!("this suite has no {service}"))
     }
 }
 

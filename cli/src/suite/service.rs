@@ -1,7 +1,6 @@
 //! The services that a suite is made of, in the order in which they start.
 
 use std::fmt;
-use std::str::FromStr;
 
 use sealpost_runtime::identity::Role;
 
@@ -29,7 +28,7 @@ impl Service {
         Self::Connector,
     ];
 
-    /// Its name in `run.json` and on the command line.
+    /// Its name; also that of its first instance.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Directory => "directory",
@@ -60,6 +59,25 @@ impl Service {
         }
     }
 
+    /// Services that it calls, and cannot serve without.
+    pub const fn needs(self) -> &'static [Self] {
+        match self {
+            Self::Gateway => &[Self::Directory, Self::KeyVault, Self::Store, Self::Relay],
+            Self::Connector => &[Self::Gateway],
+            _ => &[],
+        }
+    }
+
+    /// Whether it keeps anything.
+    pub const fn has_database(self) -> bool {
+        !matches!(self, Self::Gateway)
+    }
+
+    /// Whether there may be several of it: the business runs one connector.
+    pub const fn has_replicas(self) -> bool {
+        !matches!(self, Self::Connector)
+    }
+
     /// Whether it has a face towards the public beside its mTLS one.
     pub const fn has_public_face(self) -> bool {
         matches!(self, Self::Gateway | Self::Relay)
@@ -69,22 +87,5 @@ impl Service {
 impl fmt::Display for Service {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
-    }
-}
-
-impl FromStr for Service {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Self::ALL
-            .into_iter()
-            .find(|service| service.name() == text)
-            .ok_or_else(|| {
-                let names: Vec<_> = Self::ALL.iter().map(|service| service.name()).collect();
-                format!(
-                    "no service is named {text:?}; there are {}",
-                    names.join(", ")
-                )
-            })
     }
 }

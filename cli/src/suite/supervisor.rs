@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::process::Child;
 use std::time::Duration;
 
+use super::instance::Instance;
 use super::layout::Layout;
 use super::process;
 use super::run_file::RunFile;
-use super::service::Service;
+
 use crate::output::Output;
 
 /// How often children are looked at.
@@ -15,13 +16,13 @@ const LOOK: Duration = Duration::from_millis(200);
 /// The shortest and the longest wait before a restart.
 const RESTART_WAIT: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
 
-/// The children of one `sealpost up`. Services that `sealpost start` started later are nobody's children here; they stand in
-/// `run.json` alone, and are stopped with the rest.
+/// The children of one `sealpost up`. What `sealpost start` started later is nobody's child here; it stands in
+/// `run.json` alone, and is stopped with the rest.
 pub struct Supervisor<'a> {
     layout: &'a Layout,
     output: Output,
-    children: BTreeMap<Service, Child>,
-    restarts: BTreeMap<Service, Duration>,
+    children: BTreeMap<Instance, Child>,
+    restarts: BTreeMap<Instance, Duration>,
 }
 
 impl<'a> Supervisor<'a> {
@@ -35,11 +36,11 @@ impl<'a> Supervisor<'a> {
         }
     }
 
-    /// Starts a service. Answers its pid.
-    pub fn start(&mut self, service: Service) -> anyhow::Result<u32> {
-        let child = process::spawn(self.layout, service)?;
+    /// Starts an instance. Answers its pid.
+    pub fn start(&mut self, instance: &Instance) -> anyhow::Result<u32> {
+        let child = process::spawn(self.layout, instance)?;
         let pid = child.id();
-        self.children.insert(service, child);
+        self.children.insert(instance.clone(), child);
         Ok(pid)
     }
 
@@ -60,16 +61,16 @@ impl<'a> Supervisor<'a> {
 
     async fn look(&mut self, restart: bool) -> anyhow::Result<()> {
         let mut ended = Vec::new();
-        for (service, child) in &mut self.children {
+        for (instance, child) in &mut self.children {
             if let Some(status) = child.try_wait()? {
-                ended.push((*service, child.id(), status));
+                ended.push((instance.clone(), child.id(), status));
             }
         }
-        for (service, pid, status) in ended {
-            self.children.remove(&service);
+        for (instance, pid, status) in ended {
+            self.children.remove(&instance);
             // Somebody stopped or restarted it on purpose when run.json no longer names this process.
             let on_purpose = RunFile::update(&self.layout.run_file(), |run| {
-                let entry = run.services.get_mut(service.name());
+                let entry = run.services.get_mut(&instance.name());
                 let ours = entry.filter(|entry| entry.pid == Some(pid));
                 Ok(ours.is_none_or(|entry| {
                     entry.pid = None;
@@ -80,42 +81,41 @@ impl<'a> Supervisor<'a> {
                 continue;
             }
             self.output.note(&format!(
-                "{service} (pid {pid}) ended: {status}; the others run on"
+                "{instance} (pid {pid}) ended: {status}; the others run on"
             ));
             if restart {
-                self.restart(service).await?;
+                self.restart(&instance).await?;
             }
         }
         Ok(())
     }
 
-    async fn restart(&mut self, service: Service) -> anyhow::Result<()> {
+    async fn restart(&mut self, instance: &Instance) -> anyhow::Result<()> {
         let wait = self
             .restarts
-            .get(&service)
+            .get(instance)
             .map_or(RESTART_WAIT.0, |wait| (*wait * 2).min(RESTART_WAIT.1));
-        self.restarts.insert(service, wait);
+        self.restarts.insert(instance.clone(), wait);
         tokio::time::sleep(wait).await;
-        let pid = self.start(service)?;
+        let pid = self.start(instance)?;
         RunFile::update(&self.layout.run_file(), |run| {
-            if let Some(entry) = run.services.get_mut(service.name()) {
+            if let Some(entry) = run.services.get_mut(&instance.name()) {
                 entry.pid = Some(pid);
             }
             Ok(())
         })?;
         self.output
-            .note(&format!("{service} started again (pid {pid})"));
+            .note(&format!("{instance} started again (pid {pid})"));
         Ok(())
     }
 
-    /// Stops every service of the suite, those that call others first.
+    /// Stops everything that runs, those that call others first.
     pub fn stop_all(&mut self) -> anyhow::Result<()> {
-        for service in Service::ALL.into_iter().rev() {
-            if let Some(mut child) = self.children.remove(&service) {
-                let argv = process::argv(self.layout, service)?;
-                report(self.output, service, process::stop(child.id(), &argv)?);
-                child.wait()?;
-            }
+        while let Some((instance, mut child)) = self.children.pop_last() {
+            let argv = process::argv(self.layout, &instance)?;
+            let by_itself = process::stop(child.id(), &argv)?;
+            report(self.output, &instance.name(), by_itself);
+            child.wait()?;
         }
         let path = self.layout.run_file();
         if path.exists() {
@@ -127,18 +127,19 @@ impl<'a> Supervisor<'a> {
 
 /// Stops what `run.json` still names as running.
 fn stop_recorded(run: &mut RunFile, output: Output) -> anyhow::Result<()> {
-    for service in Service::ALL.into_iter().rev() {
-        if let Some(entry) = run.services.get_mut(service.name())
+    for instance in run.instances().into_iter().rev() {
+        let name = instance.name();
+        if let Some(entry) = run.services.get_mut(&name)
             && let Some(pid) = entry.pid.take()
         {
-            report(output, service, process::stop(pid, &entry.argv)?);
+            report(output, &name, process::stop(pid, &entry.argv)?);
         }
     }
     Ok(())
 }
 
-fn report(output: Output, service: Service, by_itself: bool) {
+fn report(output: Output, name: &str, by_itself: bool) {
     if !by_itself {
-        output.note(&format!("{service} did not end in time and was killed"));
+        output.note(&format!("{name} did not end in time and was killed"));
     }
 }

@@ -4,28 +4,34 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::process::Command;
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, bail};
 use sealpost_consumer::Relay;
-use sealpost_runtime::Clock;
+use sealpost_runtime::{Clock, Role};
 
 use super::certificates;
 use super::configs::{Choices, Configs};
 use super::consumers;
+use super::description;
 use super::facts::Facts;
-use super::health;
+use super::health::{self, Health, Started};
+use super::instance::Instance;
 use super::layout::Layout;
 use super::ports::Ports;
 use super::process;
 use super::provision;
-use super::run_file::{self, RunFile, RunningService};
+use super::roster::Roster;
+use super::run_file::{RunFile, RunningService};
 use super::service::Service;
 use super::supervisor::Supervisor;
 use crate::files;
 use crate::operator::Operator;
 use crate::output::Output;
+use crate::pki::Identity;
 
 /// How large a suite to make.
 pub struct Size {
+    /// Its processes. A folder that has regions keeps them when none are named.
+    pub roster: Roster,
     /// Numbers of the first business.
     pub numbers: usize,
     /// Registered consumers.
@@ -41,63 +47,48 @@ pub async fn up(
     output: Output,
 ) -> anyhow::Result<RunFile> {
     refuse_second(layout)?;
-    folders(layout, choices)?;
-    let ports = Ports::load_or_pick(&layout.ports_file())?;
-    certificates::ensure(layout, Clock::system().now())?;
+    files::create_folder(layout.root())?;
     let facts_file = layout.facts_file();
     let mut facts = Facts::load_or_start(&facts_file)?;
-    provision::plan_numbers(&mut facts, size.numbers)?;
+    let roster = facts.settle_regions(&size.roster)?;
+    provision::plan_numbers(&mut facts, &roster, size.numbers)?;
     facts.save(&facts_file)?;
+    folders(layout, &roster, choices)?;
+    let ports = Ports::load_or_pick(&layout.ports_file(), &roster)?;
+    certificates::ensure(layout, &roster, Clock::system().now())?;
 
     let configs = Configs {
         layout,
+        roster: &roster,
         ports: &ports,
         choices,
     };
-    configs.write_directory()?;
-    configs.write_relay()?;
-    configs.write_store()?;
-    configs.write_retention()?;
-    configs.write_gateway()?;
-    initialise(layout, Service::Relay)?;
-    let bundle_key = fs::read_to_string(layout.data(Service::Relay).join("bundle.key.pub"))
-        .context("the relay's public bundle key")?;
-    configs.write_vault(bundle_key.trim())?;
-    initialise(layout, Service::KeyVault)?;
+    configure(&configs)?;
 
-    let issued = layout.certificates("operator");
-    let (ca, crl) = (layout.pki().join("ca.pem"), layout.pki().join("crl.pem"));
-    let operator = Operator::new(
-        &issued.join("operator.pem"),
-        &issued.join("operator.key"),
-        &ca,
-        Some(&crl),
-    )?;
-
+    let operator = operator(layout)?;
     let clock = if choices.clock_file {
         Clock::with_offset_file(layout.clock_file())
     } else {
         Clock::system()
     };
-
-    let mut services = BTreeMap::new();
-    let core = Service::ALL
+    let mut starting = Starting {
+        layout,
+        ports: &ports,
+        operator: &operator,
+        output,
+        services: BTreeMap::new(),
+    };
+    let (business_side, core): (Vec<_>, Vec<_>) = roster
+        .instances()
         .into_iter()
-        .filter(|service| *service != Service::Connector);
-    for service in core.clone() {
-        let pid = supervisor.start(service)?;
-        services.insert(
-            service.name().to_owned(),
-            describe(layout, &ports, service, pid)?,
-        );
-    }
-    for service in core {
-        serving(&operator, &ports, service, &services).await?;
-        output.note(&format!("{service} serves"));
-        if service == Service::KeyVault {
-            provision::confirm_clock(&operator, &ports, &clock).await?;
-        }
-    }
+        .partition(|instance| instance.service() == Service::Connector);
+    // What others call serves before they start, so that nobody knocks at a door that is still shut.
+    let (callers, called): (Vec<_>, Vec<_>) = core
+        .into_iter()
+        .partition(|instance| matches!(instance.service(), Service::Gateway | Service::Retention));
+    starting.start(&called, supervisor).await?;
+    provision::confirm_clock(&operator, &ports, &clock).await?;
+    starting.start(&callers, supervisor).await?;
 
     provision::business(
         layout,
@@ -109,35 +100,95 @@ pub async fn up(
     )
     .await?;
     configs.write_connector(&facts)?;
-    let pid = supervisor.start(Service::Connector)?;
-    services.insert(
-        Service::Connector.name().to_owned(),
-        describe(layout, &ports, Service::Connector, pid)?,
-    );
-    serving(&operator, &ports, Service::Connector, &services).await?;
-    output.note("connector serves");
+    starting.start(&business_side, supervisor).await?;
+    register_consumers(layout, &ports, &clock, &mut facts, size.consumers).await?;
 
-    let relay_address = ports
-        .of(Service::Relay)?
-        .public
-        .context("the relay has a public face")?
-        .to_string();
-    let relay = Relay::connect(
-        &relay_address
-            .parse()
-            .map_err(|reason| anyhow::anyhow!("{reason}"))?,
-        &ca,
-    )?;
-    for index in facts.consumers.len()..size.consumers {
-        let phone = provision::consumer_number(index);
-        consumers::ensure(layout, &relay, &clock, &phone).await?;
-        facts.consumers.push(phone);
-        facts.save(&facts_file)?;
-    }
-
-    let run = run_file(layout, &ports, choices, &facts, services)?;
+    let run = description::suite(layout, &ports, choices, &facts, starting.services)?;
     run.save(&layout.run_file())?;
     Ok(run)
+}
+
+/// Starts instances and notes what they are.
+struct Starting<'a> {
+    layout: &'a Layout,
+    ports: &'a Ports,
+    operator: &'a Operator,
+    output: Output,
+    services: BTreeMap<String, RunningService>,
+}
+
+impl Starting<'_> {
+    /// Starts all of them at once, and waits until all serve.
+    async fn start(
+        &mut self,
+        instances: &[Instance],
+        supervisor: &mut Supervisor<'_>,
+    ) -> anyhow::Result<()> {
+        let mut pids = Vec::new();
+        for instance in instances {
+            let pid = supervisor.start(instance)?;
+            let entry = description::instance(self.layout, self.ports, instance, pid)?;
+            self.services.insert(instance.name(), entry);
+            pids.push(pid);
+        }
+        for (instance, pid) in instances.iter().zip(pids) {
+            let started = Started {
+                instance,
+                address: &self.ports.of(instance)?.main.to_string(),
+                pid,
+                argv: &process::argv(self.layout, instance)?,
+            };
+            health::wait(self.operator, &started, Health::Serving).await?;
+            self.output.note(&format!("{instance} serves"));
+        }
+        Ok(())
+    }
+}
+
+/// Writes every configuration but the connector's, and lets the relay and the vault make their own keys.
+fn configure(configs: &Configs<'_>) -> anyhow::Result<()> {
+    configs.write_directories()?;
+    configs.write_relays()?;
+    configs.write_stores()?;
+    configs.write_retentions()?;
+    configs.write_gateways()?;
+    initialise(configs.layout, Service::Relay)?;
+    let public = configs.layout.shared(Service::Relay).join("bundle.key.pub");
+    let bundle_key = fs::read_to_string(public).context("the relay's public bundle key")?;
+    configs.write_vaults(bundle_key.trim())?;
+    initialise(configs.layout, Service::KeyVault)
+}
+
+fn operator(layout: &Layout) -> anyhow::Result<Operator> {
+    let issued = Identity::in_folder(Role::Operator, None, &layout.certificates("operator"));
+    let pki = layout.pki();
+    Operator::new(
+        &issued.certificate,
+        &issued.private_key,
+        &pki.join("ca.pem"),
+        Some(&pki.join("crl.pem")),
+    )
+}
+
+async fn register_consumers(
+    layout: &Layout,
+    ports: &Ports,
+    clock: &Clock,
+    facts: &mut Facts,
+    count: usize,
+) -> anyhow::Result<()> {
+    let address = ports.public_of(&Service::Relay.into())?.to_string();
+    let address = address
+        .parse()
+        .map_err(|reason| anyhow::anyhow!("{reason}"))?;
+    let relay = Relay::connect(&address, &layout.pki().join("ca.pem"))?;
+    for index in facts.consumers.len()..count {
+        let phone = provision::consumer_number(index);
+        consumers::ensure(layout, &relay, clock, &phone).await?;
+        facts.consumers.push(phone);
+        facts.save(&layout.facts_file())?;
+    }
+    Ok(())
 }
 
 fn refuse_second(layout: &Layout) -> anyhow::Result<()> {
@@ -146,21 +197,17 @@ fn refuse_second(layout: &Layout) -> anyhow::Result<()> {
     }
     let run = RunFile::load(&layout.run_file())?;
     for (name, service) in &run.services {
-        if let Some(pid) = service.pid {
-            ensure!(
-                !process::runs_as(pid, &service.argv),
-                "{name} already runs here (pid {pid}): stop that suite first"
-            );
+        if let Some(pid) = service.running() {
+            bail!("{name} already runs here (pid {pid}): stop that suite first");
         }
     }
     Ok(fs::remove_file(layout.run_file())?)
 }
 
-fn folders(layout: &Layout, choices: &Choices) -> anyhow::Result<()> {
-    files::create_folder(layout.root())?;
-    for service in Service::ALL {
-        files::create_folder(&layout.data(service))?;
-        for file in [layout.config(service), layout.log(service)] {
+fn folders(layout: &Layout, roster: &Roster, choices: &Choices) -> anyhow::Result<()> {
+    for instance in roster.instances() {
+        files::create_folder(&layout.data(&instance))?;
+        for file in [layout.config(&instance), layout.log(&instance)] {
             files::create_folder(file.parent().context("a file has a folder")?)?;
         }
     }
@@ -177,7 +224,7 @@ fn folders(layout: &Layout, choices: &Choices) -> anyhow::Result<()> {
 fn initialise(layout: &Layout, service: Service) -> anyhow::Result<()> {
     let output = Command::new(process::binary(service)?)
         .arg("--config")
-        .arg(layout.config(service))
+        .arg(layout.config(&service.into()))
         .arg("--init")
         .output()
         .with_context(|| format!("{service} --init"))?;
@@ -188,118 +235,4 @@ fn initialise(layout: &Layout, service: Service) -> anyhow::Result<()> {
         );
     }
     Ok(())
-}
-
-async fn serving(
-    operator: &Operator,
-    ports: &Ports,
-    service: Service,
-    services: &BTreeMap<String, RunningService>,
-) -> anyhow::Result<()> {
-    let running = services
-        .get(service.name())
-        .context("the service was started")?;
-    let address = ports.of(service)?.main.to_string();
-    health::until_serving(
-        operator,
-        service,
-        &address,
-        running.pid.context("the service has a pid")?,
-        &running.argv,
-    )
-    .await
-}
-
-fn describe(
-    layout: &Layout,
-    ports: &Ports,
-    service: Service,
-    pid: u32,
-) -> anyhow::Result<RunningService> {
-    let addresses = ports.of(service)?;
-    Ok(RunningService {
-        pid: Some(pid),
-        argv: process::argv(layout, service)?,
-        config: layout.config(service),
-        grpc: service.role().map(|_| addresses.main.to_string()),
-        public: addresses.public.map(|address| address.to_string()),
-        metrics: format!("http://{}/metrics", addresses.metrics),
-        data: layout.data(service),
-        log: layout.log(service),
-    })
-}
-
-fn run_file(
-    layout: &Layout,
-    ports: &Ports,
-    choices: &Choices,
-    facts: &Facts,
-    services: BTreeMap<String, RunningService>,
-) -> anyhow::Result<RunFile> {
-    let public = |service| -> anyhow::Result<String> {
-        Ok(format!(
-            "https://{}",
-            ports
-                .of(service)?
-                .public
-                .context("the service has a public face")?
-        ))
-    };
-    let mut numbers = Vec::new();
-    for number in &facts.numbers {
-        numbers.push(run_file::Number {
-            phone_number_id: number.phone_number_id.clone(),
-            phone_number: number.phone_number.clone(),
-            vault_fingerprint: number
-                .vault_fingerprint
-                .clone()
-                .context("the number is provisioned")?,
-        });
-    }
-    let consumers = facts
-        .consumers
-        .iter()
-        .map(|phone| run_file::Consumer {
-            phone_number: phone.clone(),
-            state: consumers::state_file(layout, phone),
-        })
-        .collect();
-    let operator = layout.certificates("operator");
-    Ok(RunFile {
-        services,
-        connector: run_file::Connector {
-            url: format!("http://{}", ports.of(Service::Connector)?.main),
-            token: facts.rest_token.clone(),
-            app_secret: facts.app_secret.clone(),
-            verify_token: facts.verify_token.clone(),
-            webhook_url: choices.webhook.clone(),
-        },
-        business: run_file::Business {
-            id: facts.business_id.clone().context("the business is made")?,
-            hpke_private_key: layout.business().join("hpke.key"),
-            signing_private_key: layout.business().join("signing.key"),
-            vault_fingerprint: numbers
-                .first()
-                .map(|number| number.vault_fingerprint.clone())
-                .unwrap_or_default(),
-        },
-        numbers,
-        consumers,
-        tls: run_file::Tls {
-            ca: layout.pki().join("ca.pem"),
-            operator_cert: operator.join("operator.pem"),
-            operator_key: operator.join("operator.key"),
-        },
-        gateway: run_file::Gateway {
-            url: public(Service::Gateway)?,
-            token: facts
-                .gateway_token
-                .clone()
-                .context("the gateway token is issued")?,
-        },
-        relay: run_file::Relay {
-            url: public(Service::Relay)?,
-            codes_file: layout.codes_file(),
-        },
-    })
 }

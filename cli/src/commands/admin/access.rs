@@ -15,7 +15,8 @@ use tonic::Code;
 use tonic::transport::Channel;
 
 use crate::operator::{Operator, explain};
-use crate::running::{DEFAULT_FOLDER, Running};
+use crate::running::{DEFAULT_FOLDER, Running, host_port};
+use crate::suite::instance::Instance;
 use crate::suite::service::Service;
 
 /// Where the services are, and the certificate to call them with.
@@ -43,10 +44,10 @@ pub struct AccessArgs {
     crl: Option<PathBuf>,
 }
 
-/// Where one service listens.
+/// Where one instance listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Address {
-    service: Option<Service>,
+    instance: Option<Instance>,
     at: String,
 }
 
@@ -54,13 +55,13 @@ impl FromStr for Address {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let (service, at) = match text.split_once('=') {
+        let (instance, at) = match text.split_once('=') {
             Some((name, at)) => (Some(name.parse()?), at),
             None => (None, text),
         };
         at.parse::<HostPort>().map_err(str::to_owned)?;
         Ok(Self {
-            service,
+            instance,
             at: at.to_owned(),
         })
     }
@@ -126,12 +127,12 @@ impl Access {
             .with_context(|| format!("{what} works on the folder of a suite: give --dir"))
     }
 
-    /// Where that service listens, `host:port`.
+    /// Where an instance of that service listens, `host:port`: of several one that runs.
     pub fn address(&self, service: Service) -> anyhow::Result<String> {
         match &self.reached {
             Reached::Suite(running) => running
                 .run
-                .service(service.name())?
+                .instance_of(service)?
                 .grpc
                 .clone()
                 .with_context(|| format!("{service} has no mTLS face")),
@@ -139,17 +140,28 @@ impl Access {
         }
     }
 
-    /// Services whose address is known.
-    pub fn known_services(&self) -> Vec<Service> {
-        Service::ALL
-            .into_iter()
-            .filter(|service| match &self.reached {
-                Reached::Suite(running) => running.run.services.contains_key(service.name()),
-                Reached::Addresses(addresses) => addresses
-                    .iter()
-                    .any(|address| address.service == Some(*service)),
-            })
-            .collect()
+    /// Instances whose address is known, and the address.
+    pub fn known_instances(&self) -> anyhow::Result<Vec<(Instance, String)>> {
+        let mut known = Vec::new();
+        match &self.reached {
+            Reached::Suite(running) => {
+                for instance in running.run.instances() {
+                    let entry = running.run.service(&instance.name())?;
+                    let rest_face = || host_port(&running.run.connector.url).to_owned();
+                    let address = entry.grpc.clone().unwrap_or_else(rest_face);
+                    known.push((instance, address));
+                }
+            }
+            Reached::Addresses(addresses) => {
+                let named = addresses.iter().filter_map(|address| {
+                    let instance = address.instance.clone()?;
+                    Some((instance, address.at.clone()))
+                });
+                known.extend(named);
+                known.sort();
+            }
+        }
+        Ok(known)
     }
 
     /// The time as the services read it.
@@ -182,12 +194,13 @@ impl Access {
 }
 
 fn address_of(addresses: &[Address], service: Service) -> anyhow::Result<String> {
+    let is_of = |instance: &Instance| instance.service() == service;
     let named = addresses
         .iter()
-        .find(|address| address.service == Some(service));
+        .find(|address| address.instance.as_ref().is_some_and(is_of));
     // One address without a name is that of whatever is called.
     let found = match addresses {
-        [only] if only.service.is_none() => Some(only),
+        [only] if only.instance.is_none() => Some(only),
         _ => named,
     };
     found

@@ -13,7 +13,6 @@ use crate::duration;
 use crate::files::{self, Readers};
 use crate::output::Output;
 use crate::running::Running;
-use crate::suite::process;
 use crate::suite::service::Service;
 
 #[derive(Subcommand)]
@@ -86,10 +85,11 @@ async fn change(
     files::write(file, format!("{ahead}\n").as_bytes(), Readers::Owner)
         .with_context(|| format!("{} cannot be written", file.display()))?;
     vault::clock_file_is_read().await;
-    let vault = suite.run.service(Service::KeyVault.name())?;
-    let vault_runs = vault
-        .pid
-        .is_some_and(|pid| process::runs_as(pid, &vault.argv));
+    let vault_runs = suite
+        .run
+        .instance_of(Service::KeyVault)?
+        .running()
+        .is_some();
     if !how.no_confirm && vault_runs {
         vault::confirm_clock(access).await?;
     }

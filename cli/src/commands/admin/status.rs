@@ -1,4 +1,4 @@
-//! `sealpost admin status`: every service's process and health.
+//! `sealpost admin status`: every instance's process and health.
 
 use std::fmt;
 use std::time::Duration;
@@ -15,15 +15,15 @@ use tonic_health::pb::health_client::HealthClient;
 use super::access::Access;
 use crate::duration;
 use crate::output::Output;
-use crate::running::{Running, host_port};
-use crate::suite::process;
+use crate::running::Running;
+use crate::suite::instance::Instance;
 use crate::suite::service::Service;
 use crate::table::table;
 
 /// A service that does not answer for so long counts as unreachable.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// Show the health of every service; ends with an error when one does not serve
+/// Show the health of every process; ends with an error when one does not serve
 #[derive(Args)]
 pub struct Status {}
 
@@ -52,7 +52,7 @@ impl fmt::Display for Health {
 }
 
 struct Line {
-    service: Service,
+    instance: Instance,
     health: Health,
     process: Option<Process>,
     address: String,
@@ -64,11 +64,11 @@ struct Process {
 }
 
 impl Status {
-    /// Asks every service at once.
+    /// Asks one after the other.
     pub async fn run(self, access: &Access, output: Output) -> anyhow::Result<()> {
         let mut lines = Vec::new();
-        for service in access.known_services() {
-            lines.push(look(access, service).await?);
+        for (instance, address) in access.known_instances()? {
+            lines.push(look(access, instance, address).await?);
         }
         ensure!(
             !lines.is_empty(),
@@ -86,29 +86,25 @@ impl Status {
             .count();
         ensure!(
             down == 0,
-            "{down} of {} services do not serve: read their logs, start them with `sealpost start NAME`",
+            "{down} of {} processes do not serve: read their logs, start them with `sealpost start NAME`",
             lines.len()
         );
         Ok(())
     }
 }
 
-async fn look(access: &Access, service: Service) -> anyhow::Result<Line> {
+async fn look(access: &Access, instance: Instance, address: String) -> anyhow::Result<Line> {
     let process = match access.suite() {
-        Some(suite) => process_of(suite, service)?,
+        Some(suite) => process_of(suite, &instance)?,
         None => None,
-    };
-    let address = match (service.role(), access.suite()) {
-        (None, Some(suite)) => host_port(&suite.run.connector.url).to_owned(),
-        _ => access.address(service)?,
     };
     let health = if access.suite().is_some() && process.is_none() {
         Health::Stopped
     } else {
-        ask(access, service, &address).await?
+        ask(access, instance.service(), &address).await?
     };
     Ok(Line {
-        service,
+        instance,
         health,
         process,
         address,
@@ -136,15 +132,12 @@ async fn ask(access: &Access, service: Service, address: &str) -> anyhow::Result
 }
 
 /// Its process, when it runs.
-fn process_of(suite: &Running, service: Service) -> anyhow::Result<Option<Process>> {
-    let entry = suite.run.service(service.name())?;
-    Ok(entry
-        .pid
-        .filter(|pid| process::runs_as(*pid, &entry.argv))
-        .map(|pid| Process {
-            pid,
-            uptime: uptime(pid),
-        }))
+fn process_of(suite: &Running, instance: &Instance) -> anyhow::Result<Option<Process>> {
+    let entry = suite.run.service(&instance.name())?;
+    Ok(entry.running().map(|pid| Process {
+        pid,
+        uptime: uptime(pid),
+    }))
 }
 
 /// How long a process has run, by the kernel's book (proc_pid_stat(5), field 22).
@@ -178,7 +171,7 @@ impl Line {
         let none = || "-".to_owned();
         let process = self.process.as_ref();
         [
-            self.service.to_string(),
+            self.instance.to_string(),
             self.health.to_string(),
             process.map_or_else(none, |process| process.pid.to_string()),
             process
@@ -191,7 +184,7 @@ impl Line {
     fn json(&self) -> Value {
         let process = self.process.as_ref();
         json!({
-            "service": self.service.name(),
+            "service": self.instance.name(),
             "health": self.health.to_string(),
             "pid": process.map(|process| process.pid),
             "uptime_seconds": process.and_then(|process| process.uptime).map(|uptime| uptime.as_secs()),

@@ -26,6 +26,7 @@ use crate::output::Output;
 use crate::suite::configs::Choices;
 use crate::suite::facts::Facts;
 use crate::suite::layout::Layout;
+use crate::suite::roster::Roster;
 use crate::suite::run_file::RunFile;
 use crate::suite::supervisor::Supervisor;
 use crate::suite::up::{self, Size};
@@ -114,6 +115,10 @@ async fn tell(
         databases: None,
     };
     let size = Size {
+        roster: Roster {
+            regions: Vec::new(),
+            replicas: 1,
+        },
         numbers: 1,
         consumers: 1,
     };

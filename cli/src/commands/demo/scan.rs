@@ -63,8 +63,8 @@ impl Scan {
             let elsewhere = Service::ALL
                 .into_iter()
                 .filter(|service| *service != KNOWS_PHONES)
-                .any(|service| path.starts_with(layout.data(service)));
-            let logs = layout.log(KNOWS_PHONES);
+                .any(|service| path.starts_with(layout.shared(service)));
+            let logs = layout.log(&KNOWS_PHONES.into());
             elsewhere || logs.parent().is_some_and(|logs| path.starts_with(logs))
         };
         for path in files(layout.root())? {
@@ -81,7 +81,7 @@ impl Scan {
                 without_phone(&path),
                 &mut found,
             );
-            if path.starts_with(layout.data(KNOWS_PHONES)) {
+            if path.starts_with(layout.shared(KNOWS_PHONES)) {
                 found.control |= holds(&self.phone, &bytes);
             }
         }
@@ -269,7 +269,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let layout = Layout::new(folder.path()).unwrap();
         let scan = Scan::new(PHONE, &[]);
-        std::fs::create_dir_all(layout.data(KNOWS_PHONES)).unwrap();
+        std::fs::create_dir_all(layout.shared(KNOWS_PHONES)).unwrap();
         assert!(!scan.run(&layout).unwrap().finds_what_is_there());
         std::fs::write(layout.codes_file(), PHONE).unwrap();
         assert!(scan.run(&layout).unwrap().finds_what_is_there());
