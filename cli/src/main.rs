@@ -5,6 +5,7 @@ mod commands;
 mod content;
 mod duration;
 mod files;
+mod http;
 mod operator;
 mod output;
 mod pki;

@@ -4,6 +4,7 @@
 
 mod adversary;
 mod at_rest;
+mod chaos;
 mod contents;
 mod conversation;
 mod crash;
@@ -20,6 +21,7 @@ mod restart;
 mod retention_page;
 mod roles;
 mod secrecy;
+
 mod standing;
 mod stolen_backup;
 mod tokens;

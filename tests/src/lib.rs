@@ -14,7 +14,6 @@ pub mod device;
 pub mod garbage;
 pub mod identity;
 pub mod journal;
-pub mod ledger;
 pub mod program;
 pub mod raw;
 pub mod rest;

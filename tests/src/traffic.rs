@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::bail;
 use futures::future;
+use sealpost_cli::ledger::{Conversation, Fault, Ledger, Way};
 use tokio::time::sleep;
 
 use crate::Suite;
 use crate::consumer::Consumer;
-use crate::ledger::{Conversation, Fault, Ledger, Way};
 use crate::program::Program;
 use crate::rest::Rest;
 
@@ -36,6 +36,8 @@ pub struct Traffic<'a> {
     label: String,
     /// Texts accepted so far, both ways.
     pub accepted: Arc<AtomicUsize>,
+    /// Of these, the business's.
+    pub accepted_out: Arc<AtomicUsize>,
 }
 
 impl<'a> Traffic<'a> {
@@ -76,6 +78,7 @@ impl<'a> Traffic<'a> {
             consumers,
             label: label.to_owned(),
             accepted: Arc::default(),
+            accepted_out: Arc::default(),
         }
     }
 
@@ -85,15 +88,28 @@ impl<'a> Traffic<'a> {
     /// # Errors
     /// When a text is refused, or not accepted in time.
     pub async fn send(&self, each: usize, pause: Duration) -> anyhow::Result<Ledger> {
+        self.send_while(|index| index < each, pause).await
+    }
+
+    /// The same for as long as `more` says so of the next text's place in its conversation.
+    ///
+    /// # Errors
+    /// As [`Traffic::send`].
+    pub async fn send_while(
+        &self,
+        more: impl Fn(usize) -> bool,
+        pause: Duration,
+    ) -> anyhow::Result<Ledger> {
+        let more = &more;
         let out = future::try_join_all(
             self.consumers
                 .iter()
-                .map(|consumer| self.send_out(consumer, each, pause)),
+                .map(|consumer| self.send_out(consumer, more, pause)),
         );
         let into = future::try_join_all(
             self.consumers
                 .iter()
-                .map(|consumer| self.send_in(consumer, each, pause)),
+                .map(|consumer| self.send_in(consumer, more, pause)),
         );
         let (out, into) = future::try_join(out, into).await?;
         let mut ledger = Ledger::default();
@@ -110,11 +126,11 @@ impl<'a> Traffic<'a> {
     async fn send_out(
         &self,
         to: &Consumer,
-        each: usize,
+        more: impl Fn(usize) -> bool,
         pause: Duration,
     ) -> anyhow::Result<Vec<String>> {
         let mut texts = Vec::new();
-        for index in 0..each {
+        for index in (0..).take_while(|index| more(*index)) {
             let text = format!("{} out {index} to {}", self.label, to.phone);
             let key = text.replace(' ', "-");
             let (number, to) = (self.number.as_str(), to.phone.as_str());
@@ -130,6 +146,7 @@ impl<'a> Traffic<'a> {
                 }
             }
             self.accepted.fetch_add(1, Ordering::SeqCst);
+            self.accepted_out.fetch_add(1, Ordering::SeqCst);
             texts.push(text);
             sleep(pause).await;
         }
@@ -139,11 +156,11 @@ impl<'a> Traffic<'a> {
     async fn send_in(
         &self,
         from: &Consumer,
-        each: usize,
+        more: impl Fn(usize) -> bool,
         pause: Duration,
     ) -> anyhow::Result<Vec<String>> {
         let mut texts = Vec::new();
-        for index in 0..each {
+        for index in (0..).take_while(|index| more(*index)) {
             let text = format!("{} in {index} from {}", self.label, from.phone);
             // A first text needs the relay for the business's keys; later ones are durable at once, whatever is down.
             let start = Instant::now();

@@ -80,6 +80,15 @@ enum Reached {
 }
 
 impl AccessArgs {
+    /// The folder that was named, for a command that `--address` is no use to.
+    pub fn folder(&self) -> anyhow::Result<Option<&Path>> {
+        ensure!(
+            self.addresses.is_empty(),
+            "this works on the folder of a suite: give --dir"
+        );
+        Ok(self.dir.as_deref())
+    }
+
     /// Reads certificates and `run.json`.
     pub fn open(&self) -> anyhow::Result<Access> {
         let explicit = [&self.cert, &self.key, &self.ca, &self.crl]

@@ -2,6 +2,7 @@
 
 mod access;
 mod business;
+mod chaos;
 mod clock;
 mod erase;
 mod number;
@@ -56,21 +57,24 @@ enum Command {
     #[command(subcommand)]
     Clock(clock::ClockCommand),
     Status(status::Status),
+    Chaos(chaos::Chaos),
 }
 
 impl Admin {
     /// Does it.
     pub async fn run(self, output: Output) -> anyhow::Result<()> {
-        let access = self.access.open()?;
+        // Chaos may make a suite of its own: there is none to open yet.
+        let access = || self.access.open();
         match self.command {
-            Command::Business(command) => command.run(&access, output).await,
-            Command::Number(command) => command.run(&access, output).await,
-            Command::Token(command) => command.run(&access, output).await,
-            Command::Vault(command) => command.run(&access, output).await,
-            Command::Erase(command) => command.run(&access, output).await,
-            Command::Retention(command) => command.run(&access, output).await,
-            Command::Clock(command) => command.run(&access, output).await,
-            Command::Status(command) => command.run(&access, output).await,
+            Command::Business(command) => command.run(&access()?, output).await,
+            Command::Number(command) => command.run(&access()?, output).await,
+            Command::Token(command) => command.run(&access()?, output).await,
+            Command::Vault(command) => command.run(&access()?, output).await,
+            Command::Erase(command) => command.run(&access()?, output).await,
+            Command::Retention(command) => command.run(&access()?, output).await,
+            Command::Clock(command) => command.run(&access()?, output).await,
+            Command::Status(command) => command.run(&access()?, output).await,
+            Command::Chaos(command) => command.run(self.access.folder()?, output).await,
         }
     }
 }

@@ -11,10 +11,10 @@ use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use super::device::Device;
-use super::http::Http;
 use super::observer::{Observer, Sealed};
 use super::receiver::{Hook, Hooks};
 use super::sizes::Sizes;
+use crate::http::Http;
 use crate::output::Output;
 use crate::suite::layout::Layout;
 use crate::suite::run_file::RunFile;

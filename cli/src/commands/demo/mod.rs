@@ -3,7 +3,6 @@
 
 mod conversation;
 mod device;
-mod http;
 mod observer;
 mod receiver;
 mod report;

@@ -140,8 +140,8 @@ fn is_signed(key: &hmac::Key, signature: Option<&str>, body: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use super::super::http::Http;
     use super::*;
+    use crate::http::Http;
 
     #[test]
     fn only_the_hmac_of_the_exact_bytes_is_a_signature() {

@@ -12,7 +12,7 @@ use base64::engine::{GeneralPurpose, GeneralPurposeConfig};
 use memchr::memmem::Finder;
 use serde_json::{Value, json};
 
-use super::http::Http;
+use crate::http::Http;
 use crate::suite::layout::Layout;
 use crate::suite::run_file::RunFile;
 use crate::suite::service::Service;

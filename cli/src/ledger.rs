@@ -1,6 +1,7 @@
 //! What was said and what arrived, and whether the one is the other: each text once, in order, nothing else.
 //!
-//! Pure. A conversation here is one direction between one number and one consumer.
+//! Pure. A conversation here is one direction between one number and one consumer. `sealpost admin chaos` and the tests count
+//! by the same one.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -29,7 +30,7 @@ pub struct Conversation {
 #[derive(Clone, Debug, Default)]
 pub struct Ledger(BTreeMap<Conversation, Vec<String>>);
 
-/// What is wrong.
+/// What is wrong with one text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fault {
     /// Accepted, never delivered.
@@ -68,6 +69,16 @@ impl Ledger {
     #[must_use]
     pub fn len(&self) -> usize {
         self.0.values().map(Vec::len).sum()
+    }
+
+    /// How many of them go that way.
+    #[must_use]
+    pub fn count(&self, way: Way) -> usize {
+        let of_way = self
+            .0
+            .iter()
+            .filter(|(conversation, _)| conversation.way == way);
+        of_way.map(|(_, texts)| texts.len()).sum()
     }
 
     /// Whether there is none.

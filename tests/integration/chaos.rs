@@ -1,0 +1,87 @@
+//! `sealpost admin chaos`: on a healthy suite it finds nothing; on one whose relay forgets a message it finds just that.
+
+use std::process::{Output, Stdio};
+
+use anyhow::ensure;
+use sealpost_database::sqlx::{Connection, SqliteConnection, query};
+use sealpost_tests::{Options, Suite, binaries};
+use serde_json::Value;
+
+const CONSUMERS: usize = 2;
+
+async fn chaos(suite: &Suite, arguments: &[&str]) -> anyhow::Result<(Output, Value)> {
+    let output = tokio::process::Command::new(binaries::sealpost()?)
+        .args(["--json", "admin", "chaos", "--dir"])
+        .arg(suite.dir())
+        .args(arguments)
+        .stdin(Stdio::null())
+        .output()
+        .await?;
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    let report = serde_json::from_slice(&output.stdout);
+    let report = report.map_err(|_| anyhow::anyhow!("no report: {told}"))?;
+    Ok((output, report))
+}
+
+async fn boot() -> anyhow::Result<Suite> {
+    Suite::up(Options {
+        consumers: CONSUMERS,
+        clock_file: true,
+        ..Options::default()
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn chaos_on_a_healthy_suite_finds_nothing_lost_doubled_or_out_of_order() -> anyhow::Result<()>
+{
+    let suite = boot().await?;
+    let (output, report) = chaos(&suite, &["--minutes", "0.3", "--pause", "1s"]).await?;
+    ensure!(output.status.success(), "{report}");
+    for kind in [
+        "lost",
+        "doubled",
+        "disordered",
+        "strange",
+        "unsettled",
+        "refused",
+    ] {
+        assert_eq!(report[kind], Value::Array(Vec::new()), "{kind}");
+    }
+    for count in ["accepted", "delivered", "answered", "replied"] {
+        assert_eq!(report[count], report["sent"], "{count}");
+    }
+    assert!(report["sent"].as_u64() > Some(50), "{report}");
+    suite.check_no_panic()
+}
+
+/// The control: a finding is possible.
+#[tokio::test(flavor = "multi_thread")]
+async fn chaos_names_the_one_message_that_a_tampered_relay_forgets() -> anyhow::Result<()> {
+    let suite = boot().await?;
+    let file = suite.dir().join("data/relay/relay.db");
+    let mut relay = SqliteConnection::connect(&format!("sqlite://{}", file.display())).await?;
+    query(
+        "CREATE TRIGGER forgets AFTER INSERT ON device_queue WHEN NEW.queue_id = 20 BEGIN
+             DELETE FROM device_queue WHERE queue_id = NEW.queue_id;
+         END",
+    )
+    .execute(&mut relay)
+    .await?;
+    relay.close().await?;
+
+    let arguments = [
+        "--minutes",
+        "0.1",
+        "--only",
+        "retention",
+        "--patience",
+        "20s",
+    ];
+    let (output, report) = chaos(&suite, &arguments).await?;
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(report["lost"].as_array().map(Vec::len), Some(1), "{report}");
+    assert_eq!(report["disordered"], Value::Array(Vec::new()));
+    assert_eq!(report["doubled"], Value::Array(Vec::new()));
+    Ok(())
+}
