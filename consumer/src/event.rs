@@ -50,7 +50,8 @@ pub enum EventKind {
         /// Which.
         message_id: MessageId,
     },
-    /// A message of ours will not arrive: the relay knows no such business number.
+    /// A message of ours will not arrive: the relay knows no such business number, or the business could not decrypt it in six
+    /// attempts, or has another identity key than the one that it was written to.
     SendFailed {
         /// For whom.
         phone_number_id: PhoneNumberId,

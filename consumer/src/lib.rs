@@ -53,6 +53,8 @@ pub mod padding;
 mod receive;
 mod register;
 mod relay;
+mod resend;
+mod seal;
 mod signal;
 mod state;
 

@@ -1,11 +1,14 @@
 //! What becomes of an envelope from the relay.
 //!
 //! Pure: it writes into a draft, and the caller commits, then acknowledges. Every envelope is acknowledged: shown, known already,
-//! asked for again, or given up.
+//! asked for again, or given up; and so is every request for one of ours.
 
 use prost::Message;
 use rand::{CryptoRng, Rng};
-use sealpost_proto::{content::v1::Content, relay::v1::DeviceEnvelope};
+use sealpost_proto::{
+    content::v1::Content,
+    relay::v1::{DeviceEnvelope, EnvelopeRequest},
+};
 use sealpost_runtime::Timestamp;
 
 use crate::{
@@ -15,11 +18,11 @@ use crate::{
     ids::{MessageId, PhoneNumber, PhoneNumberId},
     padding,
     signal::{self, Draft},
-    state::{MessageKey, ReceiptMark},
+    state::{Change, MessageKey, ReceiptMark},
 };
 
-/// A message is asked for again after every failed attempt up to this one; what the relay accepts.
-pub(crate) const LAST_ATTEMPT: u32 = 4;
+/// The last attempt that a business makes. That it failed is said as well, so that the business sees the message fail.
+const LAST_ATTEMPT: u32 = 5;
 
 /// Takes one envelope in. Answers whether it spent a prekey.
 pub(crate) fn take_in(
@@ -106,7 +109,7 @@ fn ask_again(draft: &mut Draft<'_>, key: MessageKey, attempt: u32, fault: Signal
         return;
     }
     tracing::warn!(attempt, %fault, "a message could not be decrypted");
-    let last = attempt > LAST_ATTEMPT;
+    let last = attempt >= LAST_ATTEMPT;
     let (phone_number_id, message_id) = key.clone();
     draft.tell(EventKind::Undecryptable {
         phone_number_id,
@@ -114,7 +117,22 @@ fn ask_again(draft: &mut Draft<'_>, key: MessageKey, attempt: u32, fault: Signal
         attempt,
         last,
     });
-    if !last {
-        draft.retry(key, attempt);
+    draft.retry(key, attempt);
+}
+
+/// Takes in that a business could not decrypt a message of ours. What is not kept is asked for in vain.
+pub(crate) fn take_request(draft: &mut Draft<'_>, request: &EnvelopeRequest) {
+    let kept = request.envelope_id.as_ref().try_into().ok();
+    let kept = kept.filter(|id: &[u8; 16]| {
+        let kept = draft.model().kept.get(id);
+        kept.is_some_and(|kept| kept.note.number.as_str() == request.phone_number_id)
+    });
+    let failed_attempt = request.failed_attempt;
+    match kept {
+        Some(envelope_id) => draft.add(Change::Asked {
+            envelope_id,
+            failed_attempt,
+        }),
+        None => tracing::warn!(failed_attempt, "a message was asked for that is not kept"),
     }
 }

@@ -549,7 +549,7 @@ async fn a_receipt_that_the_relay_refuses_does_not_take_others_with_it() {
 }
 
 #[tokio::test]
-async fn the_last_attempt_is_not_asked_for_again() {
+async fn the_last_attempt_ends_it_and_the_business_is_told() {
     let mut world = World::new().await;
     let client = world.device().await;
     client.send(shop(), &content::text("hello")).await.unwrap();
@@ -578,6 +578,6 @@ async fn the_last_attempt_is_not_asked_for_again() {
         .iter()
         .map(|retry| retry.failed_attempt)
         .collect();
-    assert_eq!(asked, [0, 1, 2, 3, 4]);
+    assert_eq!(asked, [0, 1, 2, 3, 4, 5]);
     world.relay.until(|relay| relay.queue.is_empty()).await;
 }

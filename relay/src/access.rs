@@ -11,6 +11,7 @@ const ROWS: &[AccessRow] = &[
     (FETCH_BUNDLE, &[Gateway]),
     (SUBMIT, &[Gateway]),
     (COLLECT, &[Gateway]),
+    (REQUEST_ENVELOPE, &[Gateway]),
     (DELETE_EXPIRED, &[Retention]),
     (ERASE_PEER, &[Operator]),
 ];
@@ -20,6 +21,7 @@ const UPLOAD_NUMBER_PREKEYS: &str = "/sealpost.relay.v1.PlatformService/UploadNu
 const FETCH_BUNDLE: &str = "/sealpost.relay.v1.PlatformService/FetchBundle";
 const SUBMIT: &str = "/sealpost.relay.v1.PlatformService/Submit";
 const COLLECT: &str = "/sealpost.relay.v1.PlatformService/Collect";
+const REQUEST_ENVELOPE: &str = "/sealpost.relay.v1.PlatformService/RequestEnvelope";
 const DELETE_EXPIRED: &str = "/sealpost.relay.v1.PlatformService/DeleteExpired";
 const ERASE_PEER: &str = "/sealpost.relay.v1.PlatformService/ErasePeer";
 
@@ -64,13 +66,19 @@ mod tests {
         let expected = |role: Role| -> &[&str] {
             match role {
                 Operator => &["RegisterNumber", "UploadNumberPrekeys", "ErasePeer"],
-                Gateway => &["UploadNumberPrekeys", "FetchBundle", "Submit", "Collect"],
+                Gateway => &[
+                    "UploadNumberPrekeys",
+                    "FetchBundle",
+                    "Submit",
+                    "Collect",
+                    "RequestEnvelope",
+                ],
                 Retention => &["DeleteExpired"],
                 _ => &[],
             }
         };
         let methods = methods();
-        assert_eq!(methods.len(), 7 + 9);
+        assert_eq!(methods.len(), 8 + 10);
         for path in &methods {
             let name = path.rsplit('/').next().unwrap();
             for role in Role::ALL {

@@ -23,9 +23,8 @@ pub(crate) const MAX_ACKNOWLEDGED: usize = 1024;
 /// One ciphertext, bytes.
 const MAX_CIPHERTEXT: usize = 128 * 1024;
 const MAX_DEVICE_ID: u32 = 127;
-/// Attempts 0 to 4 may fail and be asked for again; the fifth repetition is the last.
-const MAX_FAILED_ATTEMPT: u32 = 4;
-const MAX_ATTEMPT: u32 = MAX_FAILED_ATTEMPT + 1;
+/// The fifth repetition is the last. That it failed as well may be said: then the message has failed.
+pub(crate) const MAX_ATTEMPT: u32 = 5;
 const MAX_DISPLAY_NAME: usize = 256;
 /// The longest that anything lives, milliseconds.
 pub(crate) const MAX_LIFE_MS: i64 = 30 * 24 * 3600 * 1000;
@@ -81,6 +80,7 @@ pub(crate) struct FromDevice {
     pub(crate) number: PhoneNumberId,
     pub(crate) kind: i32,
     pub(crate) ciphertext: Bytes,
+    pub(crate) attempt: u32,
 }
 
 pub(crate) fn device_message(index: usize, wire: wire::DeviceMessage) -> Result<FromDevice> {
@@ -92,6 +92,7 @@ pub(crate) fn device_message(index: usize, wire: wire::DeviceMessage) -> Result<
             .ok_or_else(|| RelayError::malformed(at("type"), "is unknown"))?,
         ciphertext: ciphertext(wire.ciphertext)
             .ok_or_else(|| RelayError::malformed(at("ciphertext"), "must be 1 byte to 128 KiB"))?,
+        attempt: attempt(at("attempt"), wire.attempt)?,
     })
 }
 
@@ -130,14 +131,47 @@ pub(crate) struct Retry {
 }
 
 pub(crate) fn retry(wire: &wire::RequestRetryRequest) -> Result<Retry> {
-    if wire.failed_attempt > MAX_FAILED_ATTEMPT {
-        return Err(RelayError::malformed("failed_attempt", "must be 0 to 4"));
-    }
     Ok(Retry {
+        failed_attempt: attempt("failed_attempt", wire.failed_attempt)?,
         number: phone_number_id("phone_number_id", &wire.phone_number_id)?,
         message: message_id("message_id", &wire.message_id)?,
-        failed_attempt: wire.failed_attempt,
     })
+}
+
+/// A request for a device's message again.
+#[derive(Clone, Debug)]
+pub(crate) struct EnvelopeRequest {
+    pub(crate) number: PhoneNumberId,
+    pub(crate) peer: PhoneNumber,
+    pub(crate) device_id: u32,
+    pub(crate) envelope: MessageId,
+    pub(crate) failed_attempt: u32,
+}
+
+pub(crate) fn envelope_request(wire: &wire::RequestEnvelopeRequest) -> Result<EnvelopeRequest> {
+    if !(1..=MAX_DEVICE_ID).contains(&wire.device_id) {
+        return Err(RelayError::malformed("device_id", "must be 1 to 127"));
+    }
+    Ok(EnvelopeRequest {
+        number: phone_number_id("phone_number_id", &wire.phone_number_id)?,
+        peer: phone_number("peer", &wire.peer)?,
+        device_id: wire.device_id,
+        envelope: message_id("envelope_id", &wire.envelope_id)?,
+        failed_attempt: attempt("failed_attempt", wire.failed_attempt)?,
+    })
+}
+
+pub(crate) fn envelope_ids(ids: &[Bytes]) -> Result<Vec<MessageId>> {
+    at_most("envelope_ids", ids.len())?;
+    let id = |(index, id): (usize, &Bytes)| message_id(format!("envelope_ids[{index}]"), id);
+    ids.iter().enumerate().map(id).collect()
+}
+
+fn attempt(field: impl Into<String>, attempt: u32) -> Result<u32> {
+    if attempt > MAX_ATTEMPT {
+        return Err(RelayError::malformed(field, "must be 0 to 5"));
+    }
+    Ok(attempt)
 }
 
 pub(crate) fn known_devices(devices: &[DeviceAddress]) -> Result<()> {

@@ -1,7 +1,14 @@
 //! Devices that are lost, replaced or restored from a backup, and programs that come later.
 
-use anyhow::ensure;
+use std::time::Instant;
+
+use anyhow::{Context, ensure};
+use prost::Message;
 use sealpost_consumer::EventKind;
+use sealpost_proto::relay::v1::FetchBundleRequest;
+use sealpost_proto::relay::v1::platform_service_client::PlatformServiceClient;
+use sealpost_proto::signal::v1::BundleStatement;
+use sealpost_runtime::Role;
 use sealpost_tests::chat::Chat;
 use sealpost_tests::consumer::Consumer;
 use sealpost_tests::program::{Heard, Program};
@@ -46,6 +53,71 @@ async fn a_person_with_a_new_device_goes_on_and_the_business_learns_of_the_new_k
             .is_empty(),
         "the replaced device still reads"
     );
+    second.quit().await
+}
+
+/// Waits until the relay lists this device of a consumer.
+async fn registered_as(suite: &Suite, phone: &str, device_id: u32) -> anyhow::Result<()> {
+    let mut relay = PlatformServiceClient::new(suite.as_role(Role::Gateway, "relay").await?);
+    let start = Instant::now();
+    loop {
+        let request = FetchBundleRequest {
+            phone_number_id: suite.number(0).to_owned(),
+            peer: phone.to_owned(),
+            known_devices: Vec::new(),
+            without_prekeys: true,
+        };
+        let bundle = relay.fetch_bundle(request).await?.into_inner().bundle;
+        let statement = BundleStatement::decode(bundle.context("a bundle")?.statement)?;
+        if statement
+            .devices
+            .iter()
+            .any(|device| device.device_id == device_id)
+        {
+            return Ok(());
+        }
+        ensure!(
+            start.elapsed() < SOON,
+            "device {device_id} does not register"
+        );
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_business_that_writes_first_to_a_new_device_learns_of_the_new_key_with_its_answer()
+-> anyhow::Result<()> {
+    let suite = Suite::shared().await?;
+    let rest = Rest::of(suite)?;
+    let number = suite.number(0);
+    let program = Program::start(suite, "new-device-unheard")?;
+    let phone = "15550274002";
+    let mut first = Chat::register(suite, phone)?;
+    first.text("from the first device").await?;
+    suite.webhook.wait_for_messages(phone, 1, SOON).await?;
+    rest.send(number, &rest::text(phone, "to the first device"))
+        .await?;
+    first.wait_for_text("to the first device", SOON).await?;
+
+    let state = suite.dir().join("consumers/new-device-unheard.state");
+    let state = state.to_str().unwrap_or_default().to_owned();
+    let mut second = Chat::register_at(suite, phone, &state)?;
+    registered_as(suite, phone, 2).await?;
+    let id = rest
+        .send(number, &rest::text(phone, "to the second device"))
+        .await?;
+    second.wait_for_text("to the second device", LATER).await?;
+    suite
+        .webhook
+        .wait_for_status(&id, "delivered", SOON)
+        .await?;
+    second.text("from the second device").await?;
+    suite.webhook.wait_for_messages(phone, 2, LATER).await?;
+    let changed = |heard: &Heard| matches!(heard, Heard::IdentityChange).then_some(());
+    program
+        .heard()
+        .find("the change of identity at the program", SOON, changed)
+        .await?;
     second.quit().await
 }
 

@@ -119,6 +119,28 @@ async fn signals_own_node_client_registers_receives_and_answers() -> anyhow::Res
         let heard = suite.webhook.wait_for_messages(phone, round, SOON).await?;
         assert_eq!(heard[round - 1].object["text"]["body"], answer.as_str());
     }
+
+    // The business forgets the person: what the client writes over the dead session comes again over a fresh one.
+    suite
+        .sealpost(&[
+            "admin",
+            "erase",
+            "--number",
+            suite.number(0),
+            "--peer",
+            phone,
+        ])
+        .await?;
+    let words = "From Signal's own client, to who has forgotten it";
+    input.write_all(format!("{words}\n").as_bytes()).await?;
+    let heard = suite.webhook.wait_for_messages(phone, 4, SOON).await?;
+    assert_eq!(heard[3].object["text"]["body"], words);
+    let again = said.pick(|line| (line["event"] == "sent_again").then(|| line["type"].clone()));
+    assert_eq!(
+        again,
+        [2, 3],
+        "once over the old session, once over a fresh one"
+    );
     drop(input);
     let status = tokio::time::timeout(Duration::from_secs(20), node.wait()).await??;
     ensure!(status.success(), "the Node client ended with {status}");

@@ -19,6 +19,7 @@ mod python_business;
 mod requests;
 mod restart;
 mod retention_page;
+mod retransmission;
 mod roles;
 mod secrecy;
 

@@ -28,7 +28,7 @@ pub(super) struct Round {
     pub(super) error: Option<tonic::Status>,
 }
 
-pub(super) async fn submit(shared: &Shared, messages: Vec<(u64, Outgoing)>) -> Round {
+pub(super) async fn submit(shared: &Shared, messages: Vec<(u64, Outgoing, u32)>) -> Round {
     let mut round = Round::default();
     if messages.is_empty() {
         return round;
@@ -36,11 +36,12 @@ pub(super) async fn submit(shared: &Shared, messages: Vec<(u64, Outgoing)>) -> R
     let request = SubmitMessagesRequest {
         messages: messages
             .iter()
-            .map(|(_, message)| DeviceMessage {
+            .map(|(_, message, attempt)| DeviceMessage {
                 envelope_id: message.envelope_id.to_vec().into(),
                 phone_number_id: message.number.as_str().to_owned(),
                 r#type: i32::from(message.kind),
                 ciphertext: message.ciphertext.clone().into(),
+                attempt: *attempt,
             })
             .collect(),
     };
@@ -56,7 +57,7 @@ pub(super) async fn submit(shared: &Shared, messages: Vec<(u64, Outgoing)>) -> R
         }
     };
     round.full = outcomes.len() != messages.len();
-    for ((sequence, message), outcome) in messages.into_iter().zip(outcomes) {
+    for ((sequence, message, _), outcome) in messages.into_iter().zip(outcomes) {
         match SubmitMessageOutcome::try_from(outcome) {
             Ok(SubmitMessageOutcome::Accepted) => {
                 round.changes.push(Change::OutgoingDone { sequence });

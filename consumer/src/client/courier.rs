@@ -35,7 +35,8 @@ const RETRIES_AT_ONCE: usize = 16;
 /// What waits, copied out of the state.
 #[derive(Default)]
 struct Load {
-    messages: Vec<(u64, Outgoing)>,
+    /// With their attempt.
+    messages: Vec<(u64, Outgoing, u32)>,
     receipts: Vec<(MessageKey, ReceiptMark, Timestamp)>,
     retries: Vec<(MessageKey, u32)>,
 }
@@ -130,6 +131,7 @@ async fn carry(shared: &Shared, delays: &mut Delays) -> Result<bool, ConsumerErr
         retry(shared, load.retries),
     )
     .await;
+    let handed_over = !submitted.changes.is_empty();
     let (mut changes, mut failed, mut error, mut called) = (confirmed, Vec::new(), None, false);
     if submitted.full {
         delays.messages = Some(Instant::now() + delays.pace.next());
@@ -143,6 +145,9 @@ async fn carry(shared: &Shared, delays: &mut Delays) -> Result<bool, ConsumerErr
     shared
         .with_state(move |state| keep(state, changes, failed))
         .await?;
+    if handed_over {
+        shared.handed_over.notify_one();
+    }
     shared.room.notify_waiters();
     shared.room.notify_one();
     shared.arrived.notify_one();
@@ -172,7 +177,11 @@ fn load(model: &Model) -> Load {
             bytes += message.ciphertext.len();
             bytes <= BYTES_AT_ONCE
         })
-        .map(|(sequence, message)| (*sequence, message.clone()))
+        .map(|(sequence, message)| {
+            let kept = model.kept.get(&message.envelope_id);
+            let attempt = kept.map_or(0, |kept| kept.attempt);
+            (*sequence, message.clone(), attempt)
+        })
         .collect();
     let receipts = model
         .receipts
@@ -204,6 +213,9 @@ fn keep(
     }
     for (sequence, message) in failed {
         draft.add(Change::OutgoingDone { sequence });
+        draft.add(Change::KeptDone {
+            envelope_id: message.envelope_id,
+        });
         draft.tell(EventKind::SendFailed {
             phone_number_id: message.number,
             message_id: message.message_id,

@@ -1,13 +1,16 @@
 //! A connected device: sends, receives, reports.
 //!
-//! Three tasks share the state: the sender seals what the application hands over, the receiver takes envelopes in, and the
-//! courier brings to the relay whatever waits there. Every effect is committed before it leaves: a ciphertext before it is
+//! Five tasks share the state: the sender seals what the application hands over, the receiver takes envelopes in, the resender
+//! seals anew what a business could not decrypt, the courier brings to the relay whatever waits there, and the keeper forgets
+//! what has arrived. Every effect is committed before it leaves: a ciphertext before it is
 //! submitted, a message before it is acknowledged.
 
 mod backoff;
 mod calls;
 mod courier;
+mod keeper;
 mod receiver;
+mod resender;
 mod sender;
 mod shared;
 
@@ -96,6 +99,8 @@ impl Client {
         tasks.spawn(receiver::run(shared.clone()));
         tasks.spawn(courier::run(shared.clone()));
         tasks.spawn(sender::run(shared.clone(), waiting));
+        tasks.spawn(resender::run(shared.clone()));
+        tasks.spawn(keeper::run(shared.clone()));
         Ok(Self {
             shared,
             registration,

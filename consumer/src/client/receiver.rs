@@ -7,7 +7,7 @@ use std::{
 
 use futures::StreamExt;
 use rand::{TryRngCore, rngs::OsRng};
-use sealpost_proto::relay::v1::{DeviceEnvelope, ReceiveRequest};
+use sealpost_proto::relay::v1::{ReceiveRequest, ReceiveResponse};
 use sealpost_runtime::Timestamp;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -76,17 +76,22 @@ async fn listen(shared: &Shared) -> Result<(), ConsumerError> {
 
     let mut answers = answers.ready_chunks(ANSWERS_AT_ONCE);
     while let Some(arrived) = answers.next().await {
-        let mut envelopes = Vec::new();
+        let mut batch = ReceiveResponse::default();
         let mut failure = None;
         for answer in arrived {
             match answer {
-                Ok(answer) => envelopes.extend(answer.envelopes),
+                Ok(answer) => {
+                    batch.envelopes.extend(answer.envelopes);
+                    batch.requests.extend(answer.requests);
+                }
                 Err(status) => failure = Some(status),
             }
         }
-        let acknowledge: Vec<u64> = envelopes.iter().map(|envelope| envelope.queue_id).collect();
+        let envelopes = batch.envelopes.iter().map(|envelope| envelope.queue_id);
+        let asked = batch.requests.iter().map(|request| request.queue_id);
+        let acknowledge: Vec<u64> = envelopes.chain(asked).collect();
         if !acknowledge.is_empty() {
-            take_in(shared, envelopes).await?;
+            take_in(shared, batch).await?;
             // Durable now: the relay may forget them. When it cannot hear us it sends them again.
             for acknowledge in acknowledge.chunks(ACKNOWLEDGED_AT_ONCE) {
                 let acknowledge = acknowledge.to_vec();
@@ -101,15 +106,16 @@ async fn listen(shared: &Shared) -> Result<(), ConsumerError> {
     Ok(())
 }
 
-async fn take_in(shared: &Shared, envelopes: Vec<DeviceEnvelope>) -> Result<(), StateError> {
+async fn take_in(shared: &Shared, batch: ReceiveResponse) -> Result<(), StateError> {
     let (me, now) = (shared.phone.clone(), shared.clock.now());
     let spent = shared
-        .with_state(move |state| take_in_batch(state, &me, &envelopes, now))
+        .with_state(move |state| take_in_batch(state, &me, &batch, now))
         .await?;
     if spent {
         shared.check_prekeys.store(true, Ordering::SeqCst);
     }
     shared.arrived.notify_one();
+    shared.asked.notify_one();
     shared.courier.notify_one();
     Ok(())
 }
@@ -118,14 +124,17 @@ async fn take_in(shared: &Shared, envelopes: Vec<DeviceEnvelope>) -> Result<(), 
 fn take_in_batch(
     state: &mut State,
     me: &PhoneNumber,
-    envelopes: &[DeviceEnvelope],
+    batch: &ReceiveResponse,
     now: Timestamp,
 ) -> Result<bool, StateError> {
     let mut draft = Draft::of(state.model());
     let mut rng = OsRng.unwrap_err();
     let mut spent = false;
-    for envelope in envelopes {
+    for envelope in &batch.envelopes {
         spent |= receive::take_in(&mut draft, me, envelope, now, &mut rng);
+    }
+    for request in &batch.requests {
+        receive::take_request(&mut draft, request);
     }
     let before = now - SEEN_FOR;
     if state

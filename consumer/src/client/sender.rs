@@ -12,11 +12,11 @@ use zeroize::Zeroizing;
 use super::{broken, shared::Shared};
 use crate::{
     ConsumerError, SignalFault,
-    frame::Frame,
-    ids::{Business, Category, MessageId, PhoneNumber, PhoneNumberId},
+    ids::{Business, MessageId, PhoneNumber, PhoneNumberId},
     padding,
+    seal::{self, Note},
     signal::{self, Bundle, Draft},
-    state::{Change, Model, Outgoing, State},
+    state::{Change, Model, State},
 };
 
 /// Letters sealed in one commit.
@@ -36,10 +36,10 @@ pub(super) struct Letter {
 }
 
 /// What a fetched bundle tells.
-struct Fetched {
-    number: PhoneNumberId,
+pub(super) struct Fetched {
+    pub(super) number: PhoneNumberId,
     display_name: String,
-    bundle: Bundle,
+    pub(super) bundle: Bundle,
 }
 
 impl Letter {
@@ -65,7 +65,7 @@ pub(super) async fn run(shared: Arc<Shared>, mut letters: mpsc::Receiver<Letter>
             () = shared.stop.cancelled() => return,
         }
         let sealed = tokio::select! {
-            sealed = seal(&shared, std::mem::take(&mut batch)) => sealed,
+            sealed = seal_letters(&shared, std::mem::take(&mut batch)) => sealed,
             () = shared.stop.cancelled() => return,
         };
         if !sealed {
@@ -75,7 +75,7 @@ pub(super) async fn run(shared: Arc<Shared>, mut letters: mpsc::Receiver<Letter>
 }
 
 /// Answers whether the state can still be written.
-async fn seal(shared: &Shared, letters: Vec<Letter>) -> bool {
+async fn seal_letters(shared: &Shared, letters: Vec<Letter>) -> bool {
     while shared.state.lock().await.model().outbox.len() >= MAX_WAITING {
         shared.room.notified().await;
     }
@@ -126,7 +126,8 @@ async fn without_session(
         .collect()
 }
 
-async fn fetch(
+/// Asks the relay for a business's keys.
+pub(super) async fn fetch(
     shared: &Shared,
     phone: Option<PhoneNumber>,
 ) -> Result<(PhoneNumber, Fetched), ConsumerError> {
@@ -232,31 +233,20 @@ fn seal_letter(
     now: Timestamp,
     rng: &mut (impl Rng + rand::CryptoRng),
 ) -> Result<Vec<MessageId>, SignalFault> {
-    let mut outgoing = Vec::with_capacity(padded.len());
+    let mut sealed = Vec::with_capacity(padded.len());
     for padded in padded {
-        let message_id = MessageId::random(rng);
-        let frame = Frame {
-            message_id,
-            from: me.as_str().to_owned(),
-            to: number.as_str().to_owned(),
+        let note = Note {
+            number: number.clone(),
+            message_id: MessageId::random(rng),
             time: now,
-            category: Category::Service,
             padded: padded.clone(),
         };
-        let (kind, ciphertext, effects) =
-            signal::encrypt(draft, number, &frame.encode()?, now, rng)?;
-        draft.absorb(number, effects);
-        outgoing.push(Outgoing {
-            envelope_id: rng.random(),
-            message_id,
-            number: number.clone(),
-            kind,
-            ciphertext,
-        });
+        let envelope_id = rng.random();
+        sealed.push(seal::seal(draft, me, note, envelope_id, 0, now, rng)?);
     }
-    let ids = outgoing.iter().map(|message| message.message_id).collect();
-    for message in outgoing {
-        draft.post(message);
+    let ids = sealed.iter().map(|one| one.outgoing.message_id).collect();
+    for one in sealed {
+        one.post(draft);
     }
     Ok(ids)
 }

@@ -28,6 +28,10 @@ pub(super) struct Shared {
     pub(super) courier: Notify,
     /// Events came, or none can come any more.
     pub(super) arrived: Notify,
+    /// A business asked for a message again.
+    pub(super) asked: Notify,
+    /// The relay has messages that it had not.
+    pub(super) handed_over: Notify,
     /// Something was confirmed or sent: there is room again.
     pub(super) room: Notify,
     /// What has yet to reach the relay.
@@ -61,6 +65,8 @@ impl Shared {
             stop: CancellationToken::new(),
             courier: Notify::new(),
             arrived: Notify::new(),
+            asked: Notify::new(),
+            handed_over: Notify::new(),
             room: Notify::new(),
             pending,
             connection: watch::Sender::new(Connection::Connecting),

@@ -9,6 +9,7 @@ use prost::Message;
 use sealpost_proto::signal::v1::{BundleStatement, DeviceBundle, SignedBundle};
 use sealpost_runtime::Timestamp;
 
+use super::step::bytes_of;
 use crate::{
     SignalFault,
     ids::{PhoneNumber, PhoneNumberId},
@@ -53,6 +54,11 @@ impl Bundle {
             identity_key,
             prekeys,
         })
+    }
+
+    /// The business's identity key, as it is pinned.
+    pub(crate) fn identity_bytes(&self) -> [u8; 33] {
+        bytes_of(&self.identity_key)
     }
 
     pub(super) fn identity_key(&self) -> &IdentityKey {

@@ -12,7 +12,7 @@ use crate::{
     SignalFault,
     event::EventKind,
     ids::PhoneNumberId,
-    state::{Change, MessageKey, Model, Outgoing, PrekeyKind, ReceiptMark},
+    state::{Change, Kept, MessageKey, Model, Outgoing, PrekeyKind, ReceiptMark},
 };
 
 /// What a batch of steps has changed so far.
@@ -180,6 +180,15 @@ impl<'a> Draft<'a> {
         let sequence = self.model.next_outgoing() + self.outgoing;
         self.outgoing += 1;
         self.changes.push(Change::Outgoing { sequence, message });
+    }
+
+    /// Keeps a message that the business may ask for again.
+    pub(crate) fn keep(&mut self, envelope_id: [u8; 16], kept: Kept) {
+        let message = Box::new(kept);
+        self.changes.push(Change::Kept {
+            envelope_id,
+            message,
+        });
     }
 
     pub(crate) fn add(&mut self, change: Change) {

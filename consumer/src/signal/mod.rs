@@ -11,7 +11,7 @@ mod stores;
 pub(crate) use bundle::Bundle;
 pub(crate) use draft::{Draft, Effects};
 pub(crate) use prekeys::{first_keys, refill, renewals, upload};
-pub(crate) use step::{decrypt, encrypt, establish, has_session};
+pub(crate) use step::{base_key, decrypt, encrypt, establish, has_session};
 
 #[cfg(test)]
 mod tests;

@@ -32,6 +32,11 @@ pub(crate) fn has_session(session: Option<&SessionRecord>, now: Timestamp) -> bo
     })
 }
 
+/// The base key that the present session began with: tells one session with a number from another.
+pub(crate) fn base_key(session: Option<&SessionRecord>) -> Option<Vec<u8>> {
+    session?.alice_base_key().ok().map(<[u8]>::to_vec)
+}
+
 /// Starts a session from a bundle (PQXDH). The session with another identity than the pinned one is dropped first.
 pub(crate) fn establish(
     draft: &Draft<'_>,
@@ -186,7 +191,7 @@ fn address(number: &PhoneNumberId) -> Result<ProtocolAddress, SignalFault> {
     Ok(ProtocolAddress::new(number.as_str().to_owned(), device))
 }
 
-fn bytes_of(key: &IdentityKey) -> [u8; 33] {
+pub(super) fn bytes_of(key: &IdentityKey) -> [u8; 33] {
     let mut bytes = [0; 33];
     bytes.copy_from_slice(&key.serialize());
     bytes

@@ -10,6 +10,7 @@ use sealpost_runtime::Timestamp;
 use crate::{
     event::EventKind,
     ids::{MessageId, PhoneNumber, PhoneNumberId},
+    seal::Note,
 };
 
 /// Kinds of prekey. One-time KEM and last-resort KEM prekeys share one row of ids.
@@ -47,6 +48,18 @@ pub(crate) struct Outgoing {
     /// libsignal's number of the ciphertext's kind.
     pub(crate) kind: u8,
     pub(crate) ciphertext: Vec<u8>,
+}
+
+/// A message that its business may still ask for again.
+#[derive(Clone)]
+pub(crate) struct Kept {
+    pub(crate) note: Note,
+    /// The latest attempt, from 0.
+    pub(crate) attempt: u32,
+    /// The identity key that it was written to: it is sealed for no other.
+    pub(crate) identity_key: [u8; 33],
+    /// The base key of the session that sealed the latest attempt.
+    pub(crate) base_key: Vec<u8>,
 }
 
 /// One message of one number.
@@ -130,6 +143,21 @@ pub(crate) enum Change {
     Event {
         sequence: u64,
         kind: EventKind,
+    },
+    Kept {
+        envelope_id: [u8; 16],
+        message: Box<Kept>,
+    },
+    KeptDone {
+        envelope_id: [u8; 16],
+    },
+    /// The business could not decrypt this attempt.
+    Asked {
+        envelope_id: [u8; 16],
+        failed_attempt: u32,
+    },
+    AskedDone {
+        envelope_id: [u8; 16],
     },
     /// The application has every event up to this one.
     Confirmed {

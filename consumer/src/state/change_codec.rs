@@ -9,6 +9,7 @@ use super::{
     change::{Change, Device, MessageKey, Outgoing, PrekeyKind, ReceiptMark},
     codec::{Reader, Writer},
     event_codec::{event, read_event},
+    kept_codec::{kept, read_kept},
 };
 use crate::{StateError, ids::MessageId};
 
@@ -174,6 +175,30 @@ impl Change {
                 out.u64(*next_outgoing);
                 out.u64(*next_event);
             }
+            Self::Kept {
+                envelope_id,
+                message,
+            } => {
+                out.u8(22);
+                out.raw(envelope_id);
+                kept(out, message);
+            }
+            Self::KeptDone { envelope_id } => {
+                out.u8(23);
+                out.raw(envelope_id);
+            }
+            Self::Asked {
+                envelope_id,
+                failed_attempt,
+            } => {
+                out.u8(24);
+                out.raw(envelope_id);
+                out.u32(*failed_attempt);
+            }
+            Self::AskedDone { envelope_id } => {
+                out.u8(25);
+                out.raw(envelope_id);
+            }
         }
         Ok(())
     }
@@ -284,6 +309,20 @@ impl Change {
                     next_event: from.u64()?,
                 }
             }
+            22 => Self::Kept {
+                envelope_id: from.array()?,
+                message: Box::new(read_kept(from)?),
+            },
+            23 => Self::KeptDone {
+                envelope_id: from.array()?,
+            },
+            24 => Self::Asked {
+                envelope_id: from.array()?,
+                failed_attempt: from.u32()?,
+            },
+            25 => Self::AskedDone {
+                envelope_id: from.array()?,
+            },
             _ => return Err(UNKNOWN),
         })
     }
@@ -323,58 +362,4 @@ fn mark(from: &mut Reader<'_>) -> Result<ReceiptMark, StateError> {
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-    use crate::ids::PhoneNumberId;
-
-    fn number() -> PhoneNumberId {
-        "106540352242922".parse().unwrap()
-    }
-
-    #[test]
-    fn stored_bytes_do_not_change() {
-        let key = (number(), MessageId([0x11; 16]));
-        let pinned = [
-            (
-                Change::Seen {
-                    key: key.clone(),
-                    time: Timestamp::from_millis(256),
-                },
-                "0b0000000f3130363534303335323234323932321111111111111111111111111111111100000000000\
-                 00100",
-            ),
-            (
-                Change::PrekeySpent {
-                    kind: PrekeyKind::Kem,
-                    id: 7,
-                },
-                "040300000007",
-            ),
-            (Change::Confirmed { through: 3 }, "140000000000000003"),
-            (
-                Change::Receipt {
-                    key,
-                    mark: ReceiptMark::Read,
-                    time: Timestamp::from_millis(1),
-                },
-                "0f0000000f3130363534303335323234323932321111111111111111111111111111111102000000000\
-                 0000001",
-            ),
-        ];
-        for (change, bytes) in pinned {
-            let written = Change::encode_all(std::slice::from_ref(&change)).unwrap();
-            assert_eq!(hex::encode(&*written.0), bytes);
-            let read = Change::decode_all(&written.0).unwrap();
-            assert_eq!(*Change::encode_all(&read).unwrap().0, *written.0);
-        }
-    }
-
-    #[test]
-    fn unknown_kinds_and_cut_values_are_refused() {
-        assert!(Change::decode_all(&[99]).is_err());
-        assert!(Change::decode_all(&hex::decode("0403000000").unwrap()).is_err());
-        assert!(Change::decode_all(&hex::decode("040900000007").unwrap()).is_err());
-        assert!(Change::decode_all(&[]).unwrap().is_empty());
-    }
-}
+mod tests;

@@ -7,13 +7,14 @@ mod change;
 mod change_codec;
 mod codec;
 mod event_codec;
+mod kept_codec;
 mod log;
 mod model;
 mod sealing;
 
 use std::path::Path;
 
-pub(crate) use change::{Change, Device, MessageKey, Outgoing, PrekeyKind, ReceiptMark};
+pub(crate) use change::{Change, Device, Kept, MessageKey, Outgoing, PrekeyKind, ReceiptMark};
 use log::StateLog;
 pub(crate) use model::{Model, OwnIdentity};
 

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use libsignal_protocol::SessionRecord;
 use sealpost_runtime::Timestamp;
 
-use super::change::{Change, Device, MessageKey, Outgoing, PrekeyKind, ReceiptMark};
+use super::change::{Change, Device, Kept, MessageKey, Outgoing, PrekeyKind, ReceiptMark};
 use crate::{
     event::EventKind,
     ids::{MessageId, PhoneNumber, PhoneNumberId},
@@ -47,6 +47,8 @@ pub(crate) struct Model {
     pub(crate) outbox: BTreeMap<u64, Outgoing>,
     pub(crate) receipts: BTreeMap<(MessageKey, ReceiptMark), Timestamp>,
     pub(crate) retries: BTreeSet<(MessageKey, u32)>,
+    pub(crate) kept: BTreeMap<[u8; 16], Box<Kept>>,
+    pub(crate) asked: BTreeMap<[u8; 16], u32>,
     pub(crate) events: BTreeMap<u64, EventKind>,
     next_outgoing: u64,
     next_event: u64,
@@ -150,6 +152,24 @@ impl Model {
                 failed_attempt,
             } => {
                 self.retries.remove(&(key, failed_attempt));
+            }
+            Change::Kept {
+                envelope_id,
+                message,
+            } => {
+                self.kept.insert(envelope_id, message);
+            }
+            Change::KeptDone { envelope_id } => {
+                self.kept.remove(&envelope_id);
+            }
+            Change::Asked {
+                envelope_id,
+                failed_attempt,
+            } => {
+                self.asked.insert(envelope_id, failed_attempt);
+            }
+            Change::AskedDone { envelope_id } => {
+                self.asked.remove(&envelope_id);
             }
             Change::Event { sequence, kind } => {
                 self.next_event = self.next_event.max(sequence + 1);
@@ -264,6 +284,14 @@ impl Model {
                     failed_attempt: *failed_attempt,
                 }),
         );
+        changes.extend(self.kept.iter().map(|(id, message)| Change::Kept {
+            envelope_id: *id,
+            message: message.clone(),
+        }));
+        changes.extend(self.asked.iter().map(|(id, failed)| Change::Asked {
+            envelope_id: *id,
+            failed_attempt: *failed,
+        }));
         changes.extend(self.events.iter().map(|(sequence, kind)| Change::Event {
             sequence: *sequence,
             kind: kind.clone(),
@@ -318,7 +346,13 @@ impl Model {
 
     /// How much has yet to reach the relay.
     pub(crate) fn pending(&self) -> usize {
-        self.outbox.len() + self.receipts.len() + self.retries.len()
+        self.outbox.len() + self.receipts.len() + self.retries.len() + self.asked.len()
+    }
+
+    /// Whether an attempt of this message has yet to reach the relay.
+    pub(crate) fn is_on_its_way(&self, envelope_id: &[u8; 16]) -> bool {
+        let mut outbox = self.outbox.values();
+        outbox.any(|message| message.envelope_id == *envelope_id)
     }
 
     fn forget_seen(&mut self, before: Timestamp) {

@@ -1,7 +1,7 @@
 //! The relay's device face, in memory, with faults on demand.
 
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
+    collections::{BTreeMap, HashMap, HashSet, VecDeque},
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard},
     time::Duration,
@@ -37,7 +37,12 @@ pub struct Inner {
     pub queue: BTreeMap<u64, DeviceEnvelope>,
     pub acknowledged: Vec<u64>,
     pub inbound: VecDeque<DeviceMessage>,
-    pub envelopes: HashMap<Vec<u8>, DeviceMessage>,
+    /// By envelope id and attempt.
+    pub envelopes: HashMap<(Vec<u8>, u32), DeviceMessage>,
+    /// Envelopes that the business has taken.
+    pub taken: HashSet<Vec<u8>>,
+    /// Requests for messages, by queue id.
+    pub requests: BTreeMap<u64, EnvelopeRequest>,
     pub submitted: usize,
     pub receipts: Vec<DeviceReceipt>,
     pub retries: Vec<RequestRetryRequest>,
@@ -107,6 +112,21 @@ impl RelayDouble {
         envelope.queue_id = inner.next;
         let queue_id = envelope.queue_id;
         inner.queue.insert(queue_id, envelope);
+        drop(inner);
+        self.changed.notify_waiters();
+    }
+
+    /// The business asks for a message again.
+    pub fn ask_again(&self, message: &DeviceMessage) {
+        let mut inner = self.inner();
+        inner.next += 1;
+        let request = EnvelopeRequest {
+            queue_id: inner.next,
+            phone_number_id: NUMBER.into(),
+            envelope_id: message.envelope_id.clone(),
+            failed_attempt: message.attempt,
+        };
+        inner.requests.insert(request.queue_id, request);
         drop(inner);
         self.changed.notify_waiters();
     }
@@ -258,9 +278,10 @@ impl DeviceService for RelayDouble {
                 outcomes.push(SubmitMessageOutcome::QueueFull.into());
                 continue;
             }
-            let before = inner
-                .envelopes
-                .insert(message.envelope_id.to_vec(), message.clone());
+            let before = inner.envelopes.insert(
+                (message.envelope_id.to_vec(), message.attempt),
+                message.clone(),
+            );
             match before {
                 Some(before) => assert_eq!(before, message, "a retry sends the same bytes"),
                 None => inner.inbound.push_back(message),
@@ -289,15 +310,25 @@ impl DeviceService for RelayDouble {
             let mut sent = 0;
             loop {
                 let changed = double.changed.notified();
-                let envelopes: Vec<_> = double
-                    .inner()
-                    .queue
-                    .range(sent + 1..)
-                    .map(|(_, envelope)| envelope.clone())
-                    .collect();
-                if let Some(last) = envelopes.last() {
-                    sent = last.queue_id;
-                    let _ = out.send(Ok(ReceiveResponse { envelopes })).await;
+                let (page, last) = {
+                    let inner = double.inner();
+                    let page = ReceiveResponse {
+                        envelopes: inner
+                            .queue
+                            .range(sent + 1..)
+                            .map(|(_, one)| one.clone())
+                            .collect(),
+                        requests: inner
+                            .requests
+                            .range(sent + 1..)
+                            .map(|(_, one)| one.clone())
+                            .collect(),
+                    };
+                    (page, inner.next)
+                };
+                sent = last;
+                if page != ReceiveResponse::default() {
+                    let _ = out.send(Ok(page)).await;
                 }
                 tokio::select! {
                     () = changed => {}
@@ -313,6 +344,7 @@ impl DeviceService for RelayDouble {
                             }
                             for id in request.acknowledge {
                                 inner.queue.remove(&id);
+                                inner.requests.remove(&id);
                                 inner.acknowledged.push(id);
                             }
                         }
@@ -348,5 +380,23 @@ impl DeviceService for RelayDouble {
         self.up(&request)?;
         self.inner().retries.push(request.into_inner());
         Ok(Response::new(RequestRetryResponse {}))
+    }
+
+    async fn check_envelopes(
+        &self,
+        request: Request<CheckEnvelopesRequest>,
+    ) -> Result<Response<CheckEnvelopesResponse>, Status> {
+        self.up(&request)?;
+        let inner = self.inner();
+        let state = |id: &bytes::Bytes| {
+            if inner.taken.contains(&id[..]) {
+                EnvelopeState::Taken
+            } else {
+                EnvelopeState::Waiting
+            }
+        };
+        let ids = request.into_inner().envelope_ids;
+        let states = ids.iter().map(|id| state(id).into()).collect();
+        Ok(Response::new(CheckEnvelopesResponse { states }))
     }
 }

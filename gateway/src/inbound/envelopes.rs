@@ -1,4 +1,5 @@
 //! Consumers' messages: decrypt, keep, and only then may the relay forget them; at last the vault forgets its pending record.
+//! One that cannot be decrypted is asked for again.
 //!
 //! The vault takes nobody's word for who a stranger is but the relay's: where it asks, the relay's signed list of the sender's
 //! devices goes along, which costs no prekey.
@@ -12,7 +13,10 @@ use sealpost_proto::{
     },
 };
 
-use super::{Context, Handled};
+use super::{
+    Context, Handled,
+    requests::{ask_again, lost},
+};
 use crate::{
     ids::{ContentKeyId, MessageId, PhoneNumberId},
     peers::{CallError, Store, called},
@@ -36,7 +40,8 @@ pub(super) async fn handle(
         }
         Some(Outcome::Refused(refusal)) => {
             let refusal = Refusal::try_from(refusal).unwrap_or_default();
-            refused(number, &store, refusal, answer.ciphertext_sha256).await
+            let digest = answer.ciphertext_sha256;
+            refused(context, number, envelope, &store, refusal, digest).await
         }
         None => Handled::Again("vault"),
     }
@@ -124,16 +129,13 @@ fn remember(context: &Context, number: &PhoneNumberId, decrypted: Decrypted) {
 }
 
 async fn refused(
+    context: &Context,
     number: &PhoneNumberId,
+    envelope: &InboundEnvelope,
     store: &Store,
     refusal: Refusal,
     ciphertext_sha256: Bytes,
 ) -> Handled {
-    let lost = |outcome| {
-        let reason = refusal.as_str_name();
-        tracing::warn!(reason, "a consumer's message cannot be taken");
-        Handled::Done(outcome)
-    };
     match refusal {
         Refusal::Duplicate => {
             let request = HasEnvelopeRequest {
@@ -142,14 +144,17 @@ async fn refused(
             };
             match called(store.client.clone().has_envelope(request)).await {
                 Ok(answer) if answer.kept => Handled::Done("repeated"),
-                Ok(_) => lost("undecryptable"),
+                // Its message key is spent and the message is not here: a device that went back to an earlier state has used
+                // the key for something else.
+                Ok(_) => ask_again(context, number, envelope, refusal).await,
                 Err(_) => Handled::Again("store"),
             }
         }
-        Refusal::Undecryptable => lost("undecryptable"),
-        Refusal::Malformed => lost("malformed"),
+        Refusal::Undecryptable | Refusal::Malformed => {
+            ask_again(context, number, envelope, refusal).await
+        }
         // The relay was asked: this device shows a key that is not, or no more, its owner's.
-        Refusal::SenderUnverified => lost("sender_unverified"),
+        Refusal::SenderUnverified => lost(refusal, "sender_unverified"),
         // Another bundle overtook it, or it ended.
         Refusal::BundleInvalid => Handled::Again("bundle"),
         Refusal::SubjectErased | Refusal::EpochExpired => Handled::Done("erased"),

@@ -1,6 +1,6 @@
 //! From consumers to businesses: what the relay collected.
 //!
-//! Messages are decrypted, kept and acknowledged; receipts move statuses; retry requests are answered with a fresh ciphertext;
+//! Messages are decrypted, kept and acknowledged, or asked for again; receipts move statuses; retry requests are answered with a fresh ciphertext;
 //! prekeys are made when they run out. Invariants: the relay is told only of what the store keeps, or of what nothing can be made
 //! of; items of one consumer of one number go one after another, in the relay's order.
 
@@ -10,6 +10,7 @@ mod envelopes;
 mod pending;
 mod prekeys;
 mod receipts;
+mod requests;
 mod retries;
 
 use std::sync::Arc;

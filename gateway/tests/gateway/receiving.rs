@@ -106,6 +106,44 @@ async fn garbage_is_acknowledged_and_holds_up_nobody() {
 }
 
 #[tokio::test]
+async fn what_cannot_be_decrypted_is_asked_of_the_device_that_sent_it_before_it_is_acknowledged() {
+    let suite = Suite::new();
+    let _gateway = suite.start().await;
+    let named = |ciphertext, id: u8, attempt| {
+        let Item::Envelope(envelope) = envelope(ANNA, ciphertext) else {
+            unreachable!("an envelope")
+        };
+        Item::Envelope(InboundEnvelope {
+            envelope_id: vec![id; 16].into(),
+            attempt,
+            ..envelope
+        })
+    };
+    for attempt in [0, 5] {
+        let garbage = suite.relay.queue(named("garbage", 1, attempt));
+        until(|| suite.relay.has_acknowledgement(garbage)).await;
+    }
+    let id = Bytes::from(vec![1; 16]);
+    assert_eq!(
+        lock(&suite.relay.state).requested,
+        [(id.clone(), 0), (id, 5)]
+    );
+
+    // A ciphertext whose key is spent: nothing is asked for when the message is here, and it is when it is not.
+    let first = suite.relay.queue(named("one", 2, 0));
+    until(|| suite.relay.has_acknowledgement(first)).await;
+    until(|| lock(&suite.vault.state).confirmed.len() == 1).await;
+    let again = suite.relay.queue(named("one", 2, 0));
+    until(|| suite.relay.has_acknowledgement(again)).await;
+    assert_eq!(lock(&suite.relay.state).requested.len(), 2);
+    lock(&suite.store.state).inbound.clear();
+    let absent = suite.relay.queue(named("one", 2, 0));
+    until(|| suite.relay.has_acknowledgement(absent)).await;
+    let asked = lock(&suite.relay.state).requested.pop();
+    assert_eq!(asked, Some((vec![2; 16].into(), 0)));
+}
+
+#[tokio::test]
 async fn what_cannot_be_read_is_acknowledged_and_reaches_nobody() {
     let suite = Suite::new();
     let _gateway = suite.start().await;

@@ -10,10 +10,13 @@ use sealpost_database::{
 use super::{PAGE_BYTES, damaged, small};
 use crate::{
     ids::{HolderId, MessageId, PhoneNumber, PhoneNumberId},
-    validate::ForPeer,
+    validate::{EnvelopeRequest, ForPeer},
 };
 
-/// A message that waits for a device.
+/// The type of a request for a message of the device's own.
+const REQUEST: i64 = 0;
+
+/// A message that waits for a device, or a request for one of its own.
 #[derive(Clone, Debug)]
 pub(crate) struct Waiting {
     pub(crate) queue_id: i64,
@@ -21,6 +24,7 @@ pub(crate) struct Waiting {
     pub(crate) message: MessageId,
     pub(crate) attempt: u32,
     pub(crate) category: u32,
+    /// libsignal's; of a request 0.
     pub(crate) kind: i32,
     pub(crate) ciphertext: Bytes,
     pub(crate) received_at: i64,
@@ -48,6 +52,32 @@ pub(super) async fn waiting_insert(
     .bind(ciphertext)
     .bind(now)
     .bind(item.expires_at)
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
+/// Queues a request for a message that the device handed over.
+pub(super) async fn request_insert(
+    tx: &mut Tx,
+    holder: HolderId,
+    request: &EnvelopeRequest,
+    now: i64,
+    expires_at: i64,
+) -> Result<(), DatabaseError> {
+    query(
+        "INSERT INTO device_queue (holder_id, phone_number_id, message_id, attempt, category, type,
+                                   ciphertext, received_at, expires_at)
+         VALUES ($1, $2, $3, $4, 0, $5, $6, $7, $8)",
+    )
+    .bind(holder.0)
+    .bind(request.number.as_str())
+    .bind(request.envelope.as_bytes())
+    .bind(i64::from(request.failed_attempt))
+    .bind(REQUEST)
+    .bind(&[] as &[u8])
+    .bind(now)
+    .bind(expires_at)
     .execute(&mut **tx)
     .await?;
     Ok(())
@@ -112,6 +142,13 @@ pub(super) async fn waiting_erase(
     .execute(&mut **tx)
     .await?;
     Ok(done.rows_affected())
+}
+
+impl Waiting {
+    /// Whether it asks for a message of the device's own.
+    pub(crate) fn is_request(&self) -> bool {
+        i64::from(self.kind) == REQUEST
+    }
 }
 
 fn from_row(row: &Row) -> Result<Waiting, DatabaseError> {

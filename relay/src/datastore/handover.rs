@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
+use sealpost_database::Tx;
 use sealpost_proto::relay::v1::{InboundEnvelope, SubmitMessageOutcome, inbound::Item};
 
 use super::{
     Datastore,
-    envelopes::{envelope_exists, envelope_insert},
+    envelopes::{envelope_find, envelope_insert, envelope_raise},
     inbound::inbound_insert,
     numbers::number_find,
 };
@@ -28,24 +29,7 @@ impl Datastore {
                 Box::pin(async move {
                     let mut outcomes = Vec::with_capacity(messages.len());
                     for message in messages.iter() {
-                        let outcome = match number_find(tx, &message.number).await? {
-                            None => SubmitMessageOutcome::NumberUnknown,
-                            _ if envelope_exists(tx, device.holder, message.envelope_id)
-                                .await? =>
-                            {
-                                SubmitMessageOutcome::Accepted
-                            }
-                            Some(number) if number.queued >= depth => {
-                                SubmitMessageOutcome::QueueFull
-                            }
-                            Some(_) => {
-                                envelope_insert(tx, &device, message, now).await?;
-                                let item = Item::Envelope(envelope(&device, message, now));
-                                let peer = Some(&device.phone_number);
-                                inbound_insert(tx, &message.number, peer, item, now).await?;
-                                SubmitMessageOutcome::Accepted
-                            }
-                        };
+                        let outcome = take(tx, &device, message, depth, now).await?;
                         outcomes.push(outcome);
                     }
                     Ok(outcomes)
@@ -55,6 +39,37 @@ impl Datastore {
     }
 }
 
+/// Takes one message. A repeat of an attempt is dropped; a later one of the same message goes its way.
+async fn take(
+    tx: &mut Tx,
+    device: &DeviceIdentity,
+    message: &FromDevice,
+    depth: u64,
+    now: i64,
+) -> Result<SubmitMessageOutcome, RelayError> {
+    let Some(number) = number_find(tx, &message.number).await? else {
+        return Ok(SubmitMessageOutcome::NumberUnknown);
+    };
+    let kept = envelope_find(tx, device.holder, message.envelope_id).await?;
+    if kept
+        .as_ref()
+        .is_some_and(|kept| kept.attempt >= message.attempt || kept.number != message.number)
+    {
+        return Ok(SubmitMessageOutcome::Accepted);
+    }
+    if number.queued >= depth {
+        return Ok(SubmitMessageOutcome::QueueFull);
+    }
+    let item = Item::Envelope(envelope(device, message, now));
+    let peer = Some(&device.phone_number);
+    let queue_id = inbound_insert(tx, &message.number, peer, item, now).await?;
+    match kept {
+        Some(_) => envelope_raise(tx, device.holder, message, queue_id).await?,
+        None => envelope_insert(tx, device, message, queue_id, now).await?,
+    }
+    Ok(SubmitMessageOutcome::Accepted)
+}
+
 fn envelope(device: &DeviceIdentity, message: &FromDevice, now: i64) -> InboundEnvelope {
     InboundEnvelope {
         peer: device.phone_number.as_str().to_owned(),
@@ -62,5 +77,7 @@ fn envelope(device: &DeviceIdentity, message: &FromDevice, now: i64) -> InboundE
         r#type: message.kind,
         ciphertext: message.ciphertext.clone(),
         received_at_ms: now.unsigned_abs(),
+        envelope_id: message.envelope_id.as_bytes().to_vec().into(),
+        attempt: message.attempt,
     }
 }

@@ -6,7 +6,7 @@ use futures::TryStreamExt;
 use prost::Message;
 use sealpost_database::{
     Connection, DatabaseError, Tx,
-    sqlx::{Row as _, query},
+    sqlx::{Row as _, query, query_scalar},
 };
 use sealpost_proto::relay::v1::{Inbound, inbound::Item};
 
@@ -24,27 +24,30 @@ pub(crate) struct Collected {
     pub(crate) inbound: Inbound,
 }
 
-/// `peer` is `None` for what is the relay's own.
+/// Queues something; its place. `peer` is `None` for what is the relay's own.
 pub(super) async fn inbound_insert(
     tx: &mut Tx,
     number: &PhoneNumberId,
     peer: Option<&PhoneNumber>,
     item: Item,
     now: i64,
-) -> Result<(), DatabaseError> {
+) -> Result<i64, DatabaseError> {
     let inbound = Inbound {
         queue_id: 0,
         phone_number_id: number.as_str().to_owned(),
         item: Some(item),
     };
-    query("INSERT INTO inbound (phone_number_id, peer, item, expires_at) VALUES ($1, $2, $3, $4)")
-        .bind(number.as_str())
-        .bind(peer.map(PhoneNumber::as_str))
-        .bind(inbound.encode_to_vec())
-        .bind(now + MAX_LIFE_MS)
-        .execute(&mut **tx)
-        .await?;
-    Ok(())
+    let queue_id = query_scalar(
+        "INSERT INTO inbound (phone_number_id, peer, item, expires_at) VALUES ($1, $2, $3, $4)
+         RETURNING queue_id",
+    )
+    .bind(number.as_str())
+    .bind(peer.map(PhoneNumber::as_str))
+    .bind(inbound.encode_to_vec())
+    .bind(now + MAX_LIFE_MS)
+    .fetch_one(&mut **tx)
+    .await?;
+    Ok(queue_id)
 }
 
 /// What waits after `after`, in order: at most `limit`, and no more once a page's bytes are reached.

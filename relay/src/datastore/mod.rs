@@ -16,6 +16,7 @@ mod numbers;
 mod prekeys;
 mod registration;
 mod reports;
+mod requests;
 mod statistics;
 mod submissions;
 mod submit;
@@ -32,11 +33,14 @@ pub(crate) use device_queue::Waiting;
 pub(crate) use inbound::Collected;
 pub(crate) use keys::Prekeys;
 
-const MIGRATIONS: &[Migration] = &[Migration::new(
-    1,
-    "relay",
-    include_str!("../../migrations/0001_relay.sql"),
-)];
+const MIGRATIONS: &[Migration] = &[
+    Migration::new(1, "relay", include_str!("../../migrations/0001_relay.sql")),
+    Migration::new(
+        2,
+        "envelope_requests",
+        include_str!("../../migrations/0002_envelope_requests.sql"),
+    ),
+];
 
 /// Bytes of ciphertext in one page of a stream; one item more may follow.
 const PAGE_BYTES: usize = 512 * 1024;

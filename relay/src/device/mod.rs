@@ -211,6 +211,19 @@ impl DeviceService for DeviceFace {
         }
         Ok(Response::new(wire::RequestRetryResponse {}))
     }
+
+    async fn check_envelopes(
+        &self,
+        request: Request<wire::CheckEnvelopesRequest>,
+    ) -> Result<Response<wire::CheckEnvelopesResponse>, Status> {
+        let device = device_of(&request)?;
+        let ids = validate::envelope_ids(&request.get_ref().envelope_ids)?;
+        let datastore = &self.relay.datastore;
+        let states = datastore.envelope_states(device.holder, ids).await?;
+        Ok(Response::new(wire::CheckEnvelopesResponse {
+            states: states.into_iter().map(Into::into).collect(),
+        }))
+    }
 }
 
 /// Where a call comes from; unknown only where there is no connection, as in tests.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use futures::Stream;
-use sealpost_proto::relay::v1::{DeviceEnvelope, ReceiveResponse};
+use sealpost_proto::relay::v1::{DeviceEnvelope, EnvelopeRequest, ReceiveResponse};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
@@ -58,8 +58,13 @@ impl Queue for DeviceQueue {
             .waiting(self.holder, after, limit, now)
             .await?;
         let ids = waiting.iter().map(|waiting| waiting.queue_id).collect();
-        let envelopes = waiting.into_iter().map(Into::into).collect();
-        Ok((ids, ReceiveResponse { envelopes }))
+        let (requests, envelopes): (Vec<_>, Vec<_>) =
+            waiting.into_iter().partition(Waiting::is_request);
+        let page = ReceiveResponse {
+            envelopes: envelopes.into_iter().map(Into::into).collect(),
+            requests: requests.into_iter().map(Into::into).collect(),
+        };
+        Ok((ids, page))
     }
 
     async fn acknowledge(&self, ids: Vec<i64>) -> Result<(), RelayError> {
@@ -78,6 +83,17 @@ impl From<Waiting> for DeviceEnvelope {
             ciphertext: waiting.ciphertext,
             received_at_ms: waiting.received_at.unsigned_abs(),
             category: waiting.category,
+        }
+    }
+}
+
+impl From<Waiting> for EnvelopeRequest {
+    fn from(waiting: Waiting) -> Self {
+        Self {
+            queue_id: waiting.queue_id.unsigned_abs(),
+            phone_number_id: waiting.number.as_str().to_owned(),
+            envelope_id: waiting.message.as_bytes().to_vec().into(),
+            failed_attempt: waiting.attempt,
         }
     }
 }

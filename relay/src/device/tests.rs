@@ -6,6 +6,7 @@ mod handover;
 mod keys;
 mod receiving;
 mod registration;
+mod requests;
 
 use std::time::Duration;
 

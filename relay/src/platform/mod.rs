@@ -17,6 +17,7 @@ use wire::platform_service_server::PlatformService;
 use crate::{
     Relay, RelayError,
     datastore::Prekeys,
+    hub::QueueName,
     upload::{FullUpload, Upload},
     validate,
 };
@@ -127,6 +128,25 @@ impl PlatformService for PlatformFace {
             said,
             stop,
         )))
+    }
+
+    async fn request_envelope(
+        &self,
+        request: Request<wire::RequestEnvelopeRequest>,
+    ) -> Result<Response<wire::RequestEnvelopeResponse>, Status> {
+        let wanted = validate::envelope_request(request.get_ref())?;
+        let relay = &self.relay;
+        let asked = relay
+            .datastore
+            .request_envelope(wanted, relay.now())
+            .await?;
+        if let Some(device) = asked.wake {
+            relay.hub.wake(QueueName::Device(device));
+            metrics::counter!("sealpost_relay_envelopes_requested_total").increment(1);
+        }
+        Ok(Response::new(wire::RequestEnvelopeResponse {
+            given_up: asked.given_up,
+        }))
     }
 
     async fn delete_expired(

@@ -112,6 +112,7 @@ async fn hand_over(fixture: &Fixture, device: &DeviceIdentity, envelopes: std::o
         phone_number_id: NUMBER.into(),
         r#type: 2,
         ciphertext: vec![id; 40].into(),
+        attempt: 0,
     };
     let request = wire::SubmitMessagesRequest {
         messages: envelopes.map(message).collect(),

@@ -27,6 +27,7 @@ const services = grpc.loadPackageDefinition(
     keepCase: true,
     longs: String,
     enums: String,
+    arrays: true,
   }),
 );
 const types = new protobuf.Root();
@@ -100,13 +101,11 @@ async function take(stream, envelope) {
   } catch (error) {
     if (!seen.has(key)) {
       say({ event: "undecryptable", message_id: wamid(envelope.message_id), error: String(error) });
-      if (envelope.attempt < 5) {
-        await call("RequestRetry", {
-          phone_number_id: number,
-          message_id: envelope.message_id,
-          failed_attempt: envelope.attempt,
-        });
-      }
+      await call("RequestRetry", {
+        phone_number_id: number,
+        message_id: envelope.message_id,
+        failed_attempt: envelope.attempt,
+      });
       acknowledge();
       return;
     }
@@ -127,22 +126,71 @@ async function take(stream, envelope) {
   });
 }
 
+// Starts a session; a first one pins the identity key, a later one is only begun under it.
+async function begin(business, pinned) {
+  const answer = await call("FetchBusinessBundle", { phone_number: business.phone_number });
+  const statement = BundleStatement.decode(answer.bundle.statement);
+  const fits =
+    statement.domain === "sealpost/prekey-bundle/v1" &&
+    statement.requester === phone &&
+    statement.peer === answer.phone_number_id &&
+    Number(statement.expires_at_ms) > Date.now() &&
+    statement.devices.length === 1 &&
+    statement.devices[0].device_id === 1 &&
+    (!pinned || Buffer.from(statement.identity_key).equals(pinned));
+  if (!fits) throw new Error("the bundle speaks of someone else");
+  refuseLowOrder(statement.identity_key);
+  await device.begin(addressOf(business.phone_number_id), statement.identity_key, statement.devices[0]);
+  return Buffer.from(statement.identity_key);
+}
+
+// What the business may ask for again, by envelope id. A program that stays asks CheckEnvelopes what it may forget.
+const kept = new Map();
+let sessions = 0;
+
+async function handOver(message, attempt) {
+  const address = addressOf(message.business.phone_number_id);
+  const { type, ciphertext } = await device.encrypt(address, message.frame);
+  kept.set(message.envelopeId.toString("hex"), { ...message, attempt, session: sessions });
+  const { outcomes } = await call("SubmitMessages", {
+    messages: [
+      {
+        envelope_id: message.envelopeId,
+        phone_number_id: message.business.phone_number_id,
+        type,
+        ciphertext,
+        attempt,
+      },
+    ],
+  });
+  if (outcomes[0] !== "SUBMIT_MESSAGE_OUTCOME_ACCEPTED") throw new Error(`the relay answered ${outcomes[0]}`);
+  return type;
+}
+
+// A business could not decrypt a message: the same again, from the second try on over another session.
+async function takeRequest(stream, request) {
+  stream.write({ acknowledge: [request.queue_id] });
+  const id = Buffer.from(request.envelope_id).toString("hex");
+  const message = kept.get(id);
+  const failed = request.failed_attempt ?? 0;
+  const known = message?.business.phone_number_id === request.phone_number_id && message.attempt === failed;
+  if (!known) return;
+  const attempt = failed + 1;
+  if (attempt > 5) {
+    kept.delete(id);
+    say({ event: "send_failed" });
+    return;
+  }
+  if (attempt >= 2 && message.session === sessions) {
+    await begin(message.business, await device.pinned(addressOf(request.phone_number_id)));
+    sessions += 1;
+  }
+  say({ event: "sent_again", attempt, type: await handOver(message, attempt) });
+}
+
 async function send(words) {
   const address = addressOf(talkingWith.phone_number_id);
-  if (!(await device.hasSession(address))) {
-    const answer = await call("FetchBusinessBundle", { phone_number: talkingWith.phone_number });
-    const statement = BundleStatement.decode(answer.bundle.statement);
-    const fits =
-      statement.domain === "sealpost/prekey-bundle/v1" &&
-      statement.requester === phone &&
-      statement.peer === answer.phone_number_id &&
-      Number(statement.expires_at_ms) > Date.now() &&
-      statement.devices.length === 1 &&
-      statement.devices[0].device_id === 1;
-    if (!fits) throw new Error("the bundle speaks of someone else");
-    refuseLowOrder(statement.identity_key);
-    await device.begin(address, statement.identity_key, statement.devices[0]);
-  }
+  if (!(await device.hasSession(address))) await begin(talkingWith);
   const messageId = randomBytes(16);
   const content = Buffer.from(Content.encode(Content.create({ text: { body: words } })).finish());
   const frame = encodeFrame({
@@ -153,10 +201,7 @@ async function send(words) {
     category: 1,
     padded: pad(content),
   });
-  const { type, ciphertext } = await device.encrypt(address, frame);
-  const message = { envelope_id: randomBytes(16), phone_number_id: talkingWith.phone_number_id, type, ciphertext };
-  const { outcomes } = await call("SubmitMessages", { messages: [message] });
-  if (outcomes[0] !== "SUBMIT_MESSAGE_OUTCOME_ACCEPTED") throw new Error(`the relay answered ${outcomes[0]}`);
+  const type = await handOver({ envelopeId: randomBytes(16), business: talkingWith, frame }, 0);
   say({ event: "sent", message_id: wamid(messageId), type });
 }
 
@@ -165,6 +210,7 @@ say({ event: "registered", device_id: id });
 const stream = relay.Receive(metadata);
 stream.on("data", (page) => {
   for (const envelope of page.envelopes) inTurn(() => take(stream, envelope));
+  for (const request of page.requests) inTurn(() => takeRequest(stream, request));
 });
 stream.on("error", fail);
 stream.write({});

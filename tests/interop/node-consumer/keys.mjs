@@ -216,6 +216,12 @@ export class Device {
     return session !== null && session.hasCurrentState();
   }
 
+  /** The identity key pinned for `address`. */
+  async pinned(address) {
+    const key = await this.identities.getIdentity(address);
+    return key && Buffer.from(key.serialize());
+  }
+
   /** Encrypts a frame. */
   async encrypt(address, frame) {
     const message = await signal.signalEncrypt(frame, address, this.sessions, this.identities);

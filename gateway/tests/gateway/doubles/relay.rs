@@ -40,6 +40,8 @@ pub struct State {
     pub queue: Vec<Inbound>,
     pub acknowledged: HashSet<u64>,
     pub uploads: usize,
+    /// Envelopes that were asked for again: id, failed attempt.
+    pub requested: Vec<(Bytes, u32)>,
     /// Bundles with prekeys that were handed out.
     pub prekeys_spent: usize,
 }
@@ -208,6 +210,27 @@ impl PlatformService for Relay {
     ) -> Answer<UploadNumberPrekeysResponse> {
         lock(&self.state).uploads += 1;
         Ok(Response::new(UploadNumberPrekeysResponse {}))
+    }
+    async fn request_envelope(
+        &self,
+        request: Request<RequestEnvelopeRequest>,
+    ) -> Answer<RequestEnvelopeResponse> {
+        let request = request.into_inner();
+        let mut state = lock(&self.state);
+        let handed_over = state.queue.iter().any(|queued| match &queued.item {
+            Some(inbound::Item::Envelope(envelope)) => {
+                envelope.peer == request.peer && envelope.envelope_id == request.envelope_id
+            }
+            _ => false,
+        });
+        if !handed_over || request.envelope_id.is_empty() {
+            return Err(Status::not_found("no such message"));
+        }
+        let failed = request.failed_attempt;
+        state.requested.push((request.envelope_id, failed));
+        Ok(Response::new(RequestEnvelopeResponse {
+            given_up: failed == 5,
+        }))
     }
     async fn register_number(
         &self,

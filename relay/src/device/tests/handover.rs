@@ -106,12 +106,13 @@ async fn receipts_go_forward_once_each() {
     );
 }
 
-fn message(envelope_id: u8) -> wire::DeviceMessage {
+pub(super) fn message(envelope_id: u8) -> wire::DeviceMessage {
     wire::DeviceMessage {
         envelope_id: vec![envelope_id; 16].into(),
         phone_number_id: NUMBER.into(),
         r#type: 3,
         ciphertext: vec![envelope_id; 40].into(),
+        attempt: 0,
     }
 }
 
@@ -244,7 +245,7 @@ async fn garbage_is_answered_with_the_name_of_the_field() {
     let answer = fixture.device.send_receipts(of(&device, unspecified)).await;
     assert_eq!(field_of(answer), "receipts[0].kind");
     let retry = wire::RequestRetryRequest {
-        failed_attempt: 5,
+        failed_attempt: 6,
         ..Default::default()
     };
     assert_eq!(
