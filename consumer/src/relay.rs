@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use sealpost_proto::relay::v1::device_service_client::DeviceServiceClient;
-use sealpost_runtime::{MAX_MESSAGE_BYTES, config::HostPort, tls};
+use sealpost_runtime::{MAX_MESSAGE_BYTES, config::HostPorts, tls};
 use tonic::{
     Request,
     metadata::{Ascii, MetadataValue},
@@ -19,14 +19,14 @@ pub struct Relay {
 }
 
 impl Relay {
-    /// Over TLS 1.3; the relay's certificate must be signed by the authority in the PEM file `ca` and name the host.
+    /// Over TLS 1.3, to one relay or whichever of its replicas answers; the certificate must be signed by the authority in the PEM file `ca` and name the host.
     ///
     /// # Errors
     /// When the address or the file cannot be used.
     ///
     /// # Panics
     /// Outside a tokio runtime.
-    pub fn connect(address: &HostPort, ca: &Path) -> Result<Self, ConsumerError> {
+    pub fn connect(address: &HostPorts, ca: &Path) -> Result<Self, ConsumerError> {
         Ok(Self {
             channel: tls::connect_public(address, ca)?,
         })

@@ -5,7 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use sealpost_database::DatabaseUrl;
 use sealpost_runtime::{
     Role,
-    config::{ClockConfig, LogConfig, MetricsConfig, PeerConfig, ServerConfig},
+    config::{ClockConfig, LogConfig, MetricsConfig, Replicas, ServerConfig},
 };
 use serde::Deserialize;
 
@@ -49,13 +49,13 @@ pub struct Config {
 #[serde(deny_unknown_fields)]
 pub struct Peers {
     /// The key vault.
-    pub vault: PeerConfig,
+    pub vault: Replicas,
     /// Every store.
     #[serde(default)]
-    pub stores: Vec<PeerConfig>,
+    pub stores: Vec<Replicas>,
     /// Every relay of ours.
     #[serde(default)]
-    pub relays: Vec<PeerConfig>,
+    pub relays: Vec<Replicas>,
 }
 
 /// Settings that cannot be, or contradict each other.
@@ -87,14 +87,14 @@ impl Config {
         if self.clock_file.is_some() && !self.development {
             return Err(ConfigContradiction::ClockFile);
         }
-        if self.peers.vault.role != Role::Vault {
+        if self.peers.vault.role() != Role::Vault {
             return Err(ConfigContradiction::Role("vault"));
         }
         if self
             .peers
             .stores
             .iter()
-            .any(|peer| peer.role != Role::Store)
+            .any(|peer| peer.role() != Role::Store)
         {
             return Err(ConfigContradiction::Role("stores"));
         }
@@ -102,7 +102,7 @@ impl Config {
             .peers
             .relays
             .iter()
-            .any(|peer| peer.role != Role::Relay)
+            .any(|peer| peer.role() != Role::Relay)
         {
             return Err(ConfigContradiction::Role("relays"));
         }

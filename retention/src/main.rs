@@ -10,7 +10,7 @@ use sealpost_retention::{
 use sealpost_runtime::{
     Clock,
     args::ServiceArgs,
-    config::{self, PeerConfig},
+    config::{self, Replicas},
     process,
     server::{Listener, MetricsServer, Server, Services},
     shutdown, telemetry,
@@ -72,6 +72,6 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     Ok(served?)
 }
 
-fn channels(peers: &[PeerConfig], tls: &ServiceTls) -> Result<Vec<Channel>, TlsError> {
+fn channels(peers: &[Replicas], tls: &ServiceTls) -> Result<Vec<Channel>, TlsError> {
     peers.iter().map(|peer| tls::connect(peer, tls)).collect()
 }

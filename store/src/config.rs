@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use sealpost_database::DatabaseUrl;
 use sealpost_runtime::{
     Role,
-    config::{ClockConfig, LogConfig, MetricsConfig, PeerConfig, ServerConfig},
+    config::{ClockConfig, LogConfig, MetricsConfig, Replicas, ServerConfig},
 };
 use serde::Deserialize;
 
@@ -38,7 +38,7 @@ pub struct Config {
 #[serde(deny_unknown_fields)]
 pub struct Peers {
     /// The key vault, for the states of epochs.
-    pub vault: PeerConfig,
+    pub vault: Replicas,
 }
 
 /// Settings that contradict each other.
@@ -61,7 +61,7 @@ impl Config {
         if self.clock_file.is_some() && !self.development {
             return Err(ConfigContradiction::ClockFile);
         }
-        if self.peers.vault.role != Role::Vault {
+        if self.peers.vault.role() != Role::Vault {
             return Err(ConfigContradiction::VaultRole);
         }
         Ok(())
@@ -103,7 +103,7 @@ mod tests {
     #[test]
     fn the_example_is_valid() {
         let config = load(&[]).unwrap();
-        assert_eq!(config.peers.vault.role, Role::Vault);
+        assert_eq!(config.peers.vault.role(), Role::Vault);
     }
 
     #[test]

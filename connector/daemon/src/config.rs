@@ -12,7 +12,7 @@ use std::{
 use reqwest::Url;
 use sealpost_connector_sdk::{Fingerprint, KeyFiles, NumberId, Peer, Pins};
 use sealpost_database::DatabaseUrl;
-use sealpost_runtime::config::{ClockConfig, HostPort, LogConfig, MetricsConfig, PublicTlsConfig};
+use sealpost_runtime::config::{ClockConfig, HostPorts, LogConfig, MetricsConfig, PublicTlsConfig};
 use serde::{Deserialize, Deserializer, de};
 use thiserror::Error;
 
@@ -52,8 +52,8 @@ pub struct Config {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct GatewayConfig {
-    /// Where it listens.
-    pub address: HostPort,
+    /// Where it listens: `host:port`, or one for each replica, separated by commas.
+    pub address: HostPorts,
     /// PEM file of the authority that signs its certificate.
     pub ca: PathBuf,
     /// The business's token, as text.

@@ -4,7 +4,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use sealpost_envelope::{MessageId, NumberId, UnixMillis};
 use sealpost_proto::gateway::v1::{GetMessageStatusRequest, ListNumbersRequest};
-use sealpost_runtime::{Clock, config::HostPort};
+use sealpost_runtime::{Clock, config::HostPorts};
 
 use crate::{
     Accepted, BusinessKeys, DeliveryStatus, EventStream, IdempotencyKey, Outbound, Pins, SdkError,
@@ -19,8 +19,8 @@ use crate::{
 /// What a client needs.
 #[derive(Debug)]
 pub struct Settings {
-    /// The gateway's public face.
-    pub address: HostPort,
+    /// The gateway's public face, or those of its replicas.
+    pub address: HostPorts,
     /// PEM file of the authority that signs its certificate.
     pub ca: PathBuf,
     /// The business's token.

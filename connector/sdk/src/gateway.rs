@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use sealpost_proto::gateway::v1::gateway_service_client::GatewayServiceClient;
-use sealpost_runtime::{MAX_MESSAGE_BYTES, config::HostPort, tls};
+use sealpost_runtime::{MAX_MESSAGE_BYTES, config::HostPorts, tls};
 use tonic::{
     Request, Status,
     metadata::{Ascii, MetadataValue},
@@ -55,7 +55,7 @@ impl Interceptor for Bearer {
 }
 
 /// A lazy connection.
-pub(crate) fn gateway(address: &HostPort, ca: &Path, token: &Token) -> Result<Gateway, SdkError> {
+pub(crate) fn gateway(address: &HostPorts, ca: &Path, token: &Token) -> Result<Gateway, SdkError> {
     let header = Zeroizing::new(format!("Bearer {}", token.0.as_str()));
     let mut header: MetadataValue<Ascii> = header.parse().map_err(|_| SdkError::Token)?;
     // Keeps it out of HTTP/2's header table and of any Debug.

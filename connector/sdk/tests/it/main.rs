@@ -22,7 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 fn settings(gateway: &Gateway, clock: Clock) -> Settings {
     let seeds = Seeds::OURS;
     Settings {
-        address: gateway.address.clone(),
+        address: gateway.address.clone().into(),
         ca: gateway.ca(),
         token: Token::new(TOKEN.to_owned()),
         keys: BusinessKeys::new(

@@ -5,6 +5,7 @@
 //! may quote a value.
 
 mod merge;
+mod replicas;
 mod shared;
 
 use std::{
@@ -19,6 +20,7 @@ use thiserror::Error;
 use crate::args::ServiceArgs;
 
 use merge::Merged;
+pub use replicas::{HostPorts, Replicas};
 pub use shared::{
     ClockConfig, HostPort, LogConfig, LogLevel, MetricsConfig, PeerConfig, PublicServerConfig,
     PublicTlsConfig, ServerConfig, TlsConfig,

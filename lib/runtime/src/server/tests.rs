@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod replicas;
+
 use std::{fs, net::SocketAddr, time::Duration};
 
 use rcgen::ExtendedKeyUsagePurpose;
