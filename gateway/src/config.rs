@@ -1,11 +1,15 @@
 //! The gateway's settings.
 
-use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+    time::Duration,
+};
 
 use anyhow::{Result, ensure};
 use sealpost_runtime::{
     Role,
-    config::{ClockConfig, LogConfig, MetricsConfig, PeerConfig, PublicServerConfig, ServerConfig},
+    config::{ClockConfig, LogConfig, MetricsConfig, PublicServerConfig, Replicas, ServerConfig},
 };
 use serde::Deserialize;
 
@@ -33,7 +37,7 @@ pub struct Config {
     pub peers: PeersConfig,
     /// Stores of regions other than that of `peers.store`, by the region's name.
     #[serde(default)]
-    pub stores: BTreeMap<String, PeerConfig>,
+    pub stores: BTreeMap<String, Replicas>,
     /// Bounds.
     #[serde(default)]
     pub limits: LimitsConfig,
@@ -46,14 +50,14 @@ pub struct Config {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PeersConfig {
-    /// The key vault.
-    pub vault: PeerConfig,
+    /// The key vaults. Several have names: under these they hold their shards of the conversations.
+    pub vault: Replicas,
     /// The store of every region that `[stores]` does not name.
-    pub store: PeerConfig,
+    pub store: Replicas,
     /// The directory.
-    pub directory: PeerConfig,
+    pub directory: Replicas,
     /// The relay.
-    pub relay: PeerConfig,
+    pub relay: Replicas,
 }
 
 /// Bounds.
@@ -121,11 +125,20 @@ impl Config {
         let stores = self.stores.values().map(|peer| (peer, Role::Store));
         for (peer, role) in roles.into_iter().chain(stores) {
             ensure!(
-                peer.role == role,
+                peer.role() == role,
                 "the peer at {} must have role {role}",
-                peer.address
+                peer.all()[0].address
             );
         }
+        let vaults = self.peers.vault.all();
+        let names: BTreeSet<_> = vaults
+            .iter()
+            .filter_map(|peer| peer.name.as_ref())
+            .collect();
+        ensure!(
+            vaults.len() == 1 || names.len() == vaults.len(),
+            "several vaults must each have a name of their own: the one in its certificate"
+        );
         let limits = &self.limits;
         ensure!(
             (1..=60).contains(&limits.token_cache_seconds),
@@ -206,5 +219,24 @@ mod tests {
         }
         assert!(parsed("stores.eu = { address = '127.0.0.1:9', role = 'store' }").is_ok());
         assert!(parsed("limits.messages_per_second = 0").is_ok());
+    }
+
+    #[test]
+    fn several_vaults_have_names_and_each_its_own() {
+        let with = |names: [&str; 2]| {
+            let one =
+                |(port, name)| format!("{{ address = '127.0.0.1:{port}', role = 'vault'{name} }}");
+            let vaults: Vec<_> = [1, 9].into_iter().zip(names).map(one).collect();
+            let file = FILE.replace(
+                "vault = { address = \"127.0.0.1:1\", role = \"vault\" }",
+                &format!("vault = [{}]", vaults.join(", ")),
+            );
+            let config: Config = toml::from_str(&file).unwrap();
+            assert_eq!(config.peers.vault.all().len(), 2);
+            config.check()
+        };
+        assert!(with([", name = 'a'", ", name = 'b'"]).is_ok());
+        assert!(with([", name = 'a'", ", name = 'a'"]).is_err());
+        assert!(with([", name = 'a'", ""]).is_err());
     }
 }

@@ -27,3 +27,4 @@ pub mod record;
 pub mod regions;
 pub mod service;
 pub mod status;
+pub mod vault;

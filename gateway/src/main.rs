@@ -8,6 +8,7 @@ use sealpost_gateway::{
     gateway::Gateway,
     layers::{Authenticate, Concurrency, Deadline},
     peers::Channels,
+    vault::VaultChannels,
 };
 use sealpost_runtime::{
     Clock,
@@ -49,8 +50,19 @@ async fn main() -> Result<()> {
     let tls = ServiceTls::load(&config.server.tls).context("server.tls")?;
     let public_tls = PublicTls::load(&config.public.tls).context("public.tls")?;
     let peers = &config.peers;
+    let vaults = peers.vault.all().iter();
     let channels = Channels {
-        vault: connect(&peers.vault, &tls)?,
+        vault: VaultChannels {
+            any: connect(&peers.vault, &tls)?,
+            each: vaults
+                .map(|vault| {
+                    Ok((
+                        vault.name.clone().unwrap_or_default(),
+                        connect(vault, &tls)?,
+                    ))
+                })
+                .collect::<Result<_>>()?,
+        },
         store: connect(&peers.store, &tls)?,
         stores: config
             .stores

@@ -6,7 +6,6 @@ use sealpost_proto::{
     directory::v1::directory_service_client::DirectoryServiceClient,
     relay::v1::platform_service_client::PlatformServiceClient,
     store::v1::store_service_client::StoreServiceClient,
-    vault::v1::key_vault_service_client::KeyVaultServiceClient,
 };
 use sealpost_runtime::status::reason_of;
 use thiserror::Error;
@@ -14,13 +13,13 @@ use tokio::{sync::Notify, time::timeout};
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Response, Status, transport::Channel};
 
-use crate::lanes::{
-    AdmitHop, AdvanceStatusHop, AppendInboundHop, AppendOutboundHop, ConfirmHop, DecryptHop,
-    DeliverHop, EncryptHop, Lane, SubmitHop, growing, settings,
+use crate::{
+    lanes::{AdvanceStatusHop, AppendInboundHop, AppendOutboundHop, Lane, SubmitHop, settings},
+    vault::{Vault, VaultChannels},
 };
 
 /// The largest answer taken from a service: a page of the largest records.
-const MAX_ANSWER_BYTES: usize = 16 * 1024 * 1024;
+pub(crate) const MAX_ANSWER_BYTES: usize = 16 * 1024 * 1024;
 
 /// How long a single call to a service may take.
 const CALL_DEADLINE: Duration = Duration::from_secs(10);
@@ -28,8 +27,8 @@ const CALL_DEADLINE: Duration = Duration::from_secs(10);
 /// A channel to each service.
 #[derive(Clone, Debug)]
 pub struct Channels {
-    /// The key vault.
-    pub vault: Channel,
+    /// The key vaults.
+    pub vault: VaultChannels,
     /// The store of every region not in `stores`.
     pub store: Channel,
     /// Stores by region.
@@ -42,7 +41,7 @@ pub struct Channels {
 
 /// Every service, ready to be called.
 pub struct Peers {
-    /// The key vault.
+    /// The key vaults.
     pub vault: Vault,
     /// The stores.
     pub stores: Stores,
@@ -77,49 +76,6 @@ impl Peers {
     }
 }
 
-/// The key vault.
-pub struct Vault {
-    /// For single calls.
-    pub client: KeyVaultServiceClient<Channel>,
-    /// Accepts sealed messages.
-    pub admit: Lane<AdmitHop>,
-    /// Encrypts records for devices.
-    pub encrypt: Lane<EncryptHop>,
-    /// Decrypts consumers' messages.
-    pub decrypt: Lane<DecryptHop>,
-    /// Forgets pending records.
-    pub confirm: Lane<ConfirmHop>,
-    /// Seals records to the business.
-    pub deliver: Lane<DeliverHop>,
-}
-
-impl Vault {
-    fn start(channel: Channel, stop: &CancellationToken) -> Self {
-        let client =
-            KeyVaultServiceClient::new(channel).max_decoding_message_size(MAX_ANSWER_BYTES);
-        Self {
-            admit: Lane::start(AdmitHop(client.clone()), growing("admit"), stop.clone()),
-            encrypt: Lane::start(EncryptHop(client.clone()), growing("encrypt"), stop.clone()),
-            decrypt: Lane::start(
-                DecryptHop(client.clone()),
-                settings("decrypt"),
-                stop.clone(),
-            ),
-            confirm: Lane::start(
-                ConfirmHop(client.clone()),
-                settings("confirm"),
-                stop.clone(),
-            ),
-            deliver: Lane::start(
-                DeliverHop(client.clone()),
-                settings("deliver"),
-                stop.clone(),
-            ),
-            client,
-        }
-    }
-}
-
 /// The store of one region.
 pub struct Store {
     /// For single calls.
@@ -132,6 +88,8 @@ pub struct Store {
     pub advance_status: Lane<AdvanceStatusHop>,
     /// Tells its recovery that it may keep something that no queue holds.
     pub nudge: Nudge,
+    /// Tells its recovery that a message waits for another gateway to end with its conversation.
+    pub handed_on: Nudge,
 }
 
 /// A word to one listener: look soon.
@@ -170,6 +128,7 @@ impl Store {
                 stop.clone(),
             ),
             nudge: Nudge::default(),
+            handed_on: Nudge::default(),
             client,
         }
     }

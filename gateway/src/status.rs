@@ -172,6 +172,7 @@ pub fn refusal_to_business(refusal: Refusal) -> Refused {
         Refusal::Undecryptable => SendError::Undecryptable,
         Refusal::NumberUnknown | Refusal::BusinessKeysMissing => SendError::NotProvisioned,
         Refusal::Contention
+        | Refusal::ShardElsewhere
         | Refusal::ClockUnconfirmed
         | Refusal::EpochExpired
         | Refusal::SubjectErased

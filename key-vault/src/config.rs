@@ -26,6 +26,10 @@ pub struct Config {
     /// The Ed25519 keys that sign prekey bundles at the relay, 64 hex digits each. Without one no new session can begin.
     #[serde(default)]
     pub relay_bundle_keys: Vec<RelayKey>,
+    /// What the other vaults on its database and the gateways call it: the holder of its shards, stable over restarts. By default the
+    /// name in its SPIFFE identity, or `key-vault`.
+    #[serde(default)]
+    pub name: Option<String>,
     /// The face between services.
     pub server: ServerConfig,
     /// Prometheus text.
@@ -37,6 +41,11 @@ pub struct Config {
 }
 
 impl Config {
+    /// [`Self::name`], or the usual one.
+    pub(crate) fn holder(&self) -> String {
+        self.name.clone().unwrap_or_else(|| "key-vault".to_owned())
+    }
+
     /// What time it is.
     ///
     /// # Errors

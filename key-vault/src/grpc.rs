@@ -12,7 +12,8 @@ use sealpost_proto::vault::v1::{
     ListPendingResponse, ProvisionNumberRequest, ProvisionNumberResponse,
     RegisterBusinessKeysRequest, RegisterBusinessKeysResponse, ReplenishPrekeysRequest,
     ReplenishPrekeysResponse, ResealRequest, ResealResponse, SetRetentionRequest,
-    SetRetentionResponse, WatchEpochsRequest, WatchEpochsResponse,
+    SetRetentionResponse, WatchEpochsRequest, WatchEpochsResponse, WatchShardsRequest,
+    WatchShardsResponse,
     key_vault_service_server::{KeyVaultService, KeyVaultServiceServer},
 };
 use sealpost_runtime::{
@@ -94,6 +95,8 @@ impl KeyVaultService for Face {
     type DeliverStream = BatchAnswers<DeliverResponse>;
     type WatchEpochsStream =
         Pin<Box<dyn Stream<Item = Result<WatchEpochsResponse, Status>> + Send>>;
+    type WatchShardsStream =
+        Pin<Box<dyn Stream<Item = Result<WatchShardsResponse, Status>> + Send>>;
 
     async fn provision_number(
         &self,
@@ -132,6 +135,32 @@ impl KeyVaultService for Face {
         request: Request<GetPublishedKeyRequest>,
     ) -> Reply<GetPublishedKeyResponse> {
         answer!(self.published_key(request))
+    }
+
+    async fn watch_shards(
+        &self,
+        request: Request<WatchShardsRequest>,
+    ) -> Reply<Self::WatchShardsStream> {
+        let stop = draining(&request);
+        let mut watch = self.vault.watch_shards();
+        let (answers, stream) = mpsc::channel(1);
+        tokio::spawn(async move {
+            let mut stopping = false;
+            while !stopping {
+                tokio::select! {
+                    () = answers.closed() => return,
+                    // The last news of a vault that goes is where its shards went.
+                    () = stop.cancelled() => stopping = true,
+                    () = watch.changed() => {}
+                }
+                if let Some(news) = watch.news()
+                    && answers.send(Ok(news)).await.is_err()
+                {
+                    return;
+                }
+            }
+        });
+        Ok(Response::new(Box::pin(ReceiverStream::new(stream))))
     }
 
     async fn admit(&self, request: Request<Streaming<AdmitRequest>>) -> Reply<Self::AdmitStream> {

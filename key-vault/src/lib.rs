@@ -30,6 +30,7 @@ mod number_facts;
 mod own_keys;
 mod prekey_shelf;
 mod record;
+mod shards;
 mod signal;
 mod subject;
 

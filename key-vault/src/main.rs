@@ -10,6 +10,7 @@ use sealpost_runtime::{
     shutdown, telemetry,
     tls::ServiceTls,
 };
+use tokio_util::sync::CancellationToken;
 
 const SERVICE: &str = "key-vault";
 
@@ -43,14 +44,24 @@ fn main() -> anyhow::Result<()> {
     runtime.block_on(serve(config, clock))
 }
 
-async fn serve(config: Config, clock: Clock) -> anyhow::Result<()> {
-    let shutdown = shutdown::on_signals()?;
+async fn serve(mut config: Config, clock: Clock) -> anyhow::Result<()> {
+    let asked_to_stop = shutdown::on_signals()?;
+    let shutdown = CancellationToken::new();
     let tls = ServiceTls::load(&config.server.tls)?;
+    config.name = config.name.or_else(|| tls.identity().name);
     if let Some(metrics) = &config.metrics {
         tokio::spawn(MetricsServer::bind(metrics).await?.serve(shutdown.clone()));
     }
     let vault = Vault::open(&config, clock).await?;
     let house = tokio::spawn(vault.clone().keep_house(shutdown.clone()));
+    // Its shards go first, so that others serve them before this one stops listening.
+    let shards = tokio::spawn({
+        let (vault, shutdown, stopping) = (vault.clone(), shutdown.clone(), asked_to_stop.clone());
+        async move {
+            let _stops = shutdown.drop_guard();
+            vault.keep_shards(stopping).await;
+        }
+    });
     let listener = Listener::bind(config.server.listen).await?;
     let services =
         Services::new(sealpost_proto::FILE_DESCRIPTOR_SET)?.add(grpc::server(vault.clone()));
@@ -58,6 +69,8 @@ async fn serve(config: Config, clock: Clock) -> anyhow::Result<()> {
         .serve(shutdown.clone())
         .await;
     shutdown.cancel();
+    asked_to_stop.cancel();
+    shards.await?;
     house.await?;
     vault.close().await?;
     Ok(served?)

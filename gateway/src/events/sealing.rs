@@ -13,8 +13,8 @@ use super::{Contents, Wraps};
 use crate::{
     ids::{ContentKeyId, MessageId, PhoneNumberId},
     meters,
-    peers::Vault,
     record::status_of,
+    vault::Vault,
 };
 
 /// An event and the wrap of the content key that it needs, if any.
@@ -151,6 +151,7 @@ fn gone<T>(refusal: Refusal) -> Result<Option<T>, NotNow> {
         | Refusal::IdentityUnacknowledged
         | Refusal::Duplicate
         | Refusal::Contention
+        | Refusal::ShardElsewhere
         | Refusal::BusinessKeysMissing
         | Refusal::ClockUnconfirmed
         | Refusal::SenderUnverified

@@ -63,7 +63,7 @@ async fn decrypt(
     };
     let vault = &context.peers.vault;
     let again = |_| Handled::Again("vault");
-    let answer = vault.decrypt.call(item(None)).await.map_err(again)?;
+    let answer = vault.decrypt(item(None)).await.map_err(again)?;
     if answer.outcome != Some(Outcome::Refused(Refusal::SenderUnverified.into())) {
         return Ok(answer);
     }
@@ -75,7 +75,7 @@ async fn decrypt(
     };
     let mut relay = context.peers.relay.client.clone();
     match called(relay.fetch_bundle(request)).await {
-        Ok(said) => vault.decrypt.call(item(said.bundle)).await.map_err(again),
+        Ok(said) => vault.decrypt(item(said.bundle)).await.map_err(again),
         // The relay knows the sender no more: nobody ever vouches for this message.
         Err(CallError::NotFound) => Ok(answer),
         Err(CallError::Expired | CallError::Unreachable(_)) => Err(Handled::Again("relay")),
@@ -158,7 +158,7 @@ async fn refused(
         // Another bundle overtook it, or it ended.
         Refusal::BundleInvalid => Handled::Again("bundle"),
         Refusal::SubjectErased | Refusal::EpochExpired => Handled::Done("erased"),
-        Refusal::Contention => Handled::Again("contention"),
+        Refusal::Contention | Refusal::ShardElsewhere => Handled::Again("contention"),
         Refusal::NumberUnknown
         | Refusal::UnknownContentKey
         | Refusal::KeyExpired

@@ -161,7 +161,7 @@ impl Resend<'_> {
             Refusal::BundleInvalid | Refusal::Malformed | Refusal::Undecryptable => {
                 Handled::Done("refused")
             }
-            Refusal::Contention => Handled::Again("contention"),
+            Refusal::Contention | Refusal::ShardElsewhere => Handled::Again("contention"),
             Refusal::NumberUnknown
             | Refusal::UnknownContentKey
             | Refusal::KeyExpired

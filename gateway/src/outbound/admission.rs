@@ -20,13 +20,14 @@ use sealpost_runtime::Timestamp;
 use super::{Accepted, Addressed, Dispatcher, Place};
 use crate::{
     authentication::Caller,
-    lanes::{AdmitHop, AppendOutboundHop, Ticket},
+    lanes::{AppendOutboundHop, Ticket},
     limits::SendLimits,
     meters,
     peers::{Peers, Store},
     readiness::Readiness,
     record::{Outbound, status_of},
     status::{Error, refusal_to_business, refused, refused_for},
+    vault::AdmittingTicket,
 };
 
 /// How often a message whose epoch closed on the way is admitted anew.
@@ -54,7 +55,7 @@ pub(super) struct Entering {
 }
 
 /// A message queued for the vault, or refused.
-pub(super) type Admitting = Result<(Ticket<AdmitHop>, Entering), Refused>;
+pub(super) type Admitting = Result<(AdmittingTicket, Entering), Refused>;
 
 /// A message queued for the store, or refused.
 pub(super) type Appending = Result<Kept, Refused>;
@@ -243,7 +244,7 @@ impl Admission {
         }
     }
 
-    /// Queues a kept message, unless it is queued already, and answers the business.
+    /// Queues a kept message, unless it is queued already or another gateway's, and answers the business.
     fn dispatch(
         &self,
         entering: Entering,
@@ -253,6 +254,11 @@ impl Admission {
         repeated: bool,
     ) -> gateway::Accepted {
         let answer = accepted(&outbound, appended, repeated);
+        if appended.in_other_hands {
+            // Another gateway dispatches this conversation: recovery brings the message to whoever has its turn.
+            entering.store.handed_on.now();
+            return answer;
+        }
         self.dispatcher.take(Accepted {
             outbound,
             store: entering.store,

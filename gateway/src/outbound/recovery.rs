@@ -20,8 +20,9 @@ use crate::{
 /// Records in one page: few enough that a page of the largest fits into one answer.
 const PAGE: u32 = 128;
 
-/// How long a record is this gateway's alone.
-const LEASE: Duration = Duration::from_secs(60);
+/// How long a record is this gateway's alone. A gateway that dies and does not come back under its name leaves its records for so
+/// long; one that has a record in hand for longer may share it with another: both send in order, and the relay drops the second.
+const LEASE: Duration = Duration::from_secs(30);
 
 /// How often leases that ran out are looked for.
 const INTERVAL: Duration = Duration::from_secs(5);
@@ -31,6 +32,9 @@ const AFTERMATH: Duration = Duration::from_secs(15);
 
 /// The least time between two rounds, however often it is nudged.
 const LEAST: Duration = Duration::from_millis(200);
+
+/// How long a message that another gateway's conversation kept back is looked for so often.
+const EAGER: Duration = Duration::from_secs(3);
 
 /// The recovery from one store.
 pub struct Recovery {
@@ -62,6 +66,7 @@ impl Recovery {
         // later ones of their conversations would overtake them.
         let mut owed = true;
         let mut aftermath = Instant::now();
+        let mut eager = aftermath;
         loop {
             let takeover = owed || Instant::now() < aftermath;
             let round = self.round(takeover).await;
@@ -73,7 +78,11 @@ impl Recovery {
                         first = false;
                         self.readiness.one_more();
                     }
-                    INTERVAL
+                    if Instant::now() < eager {
+                        LEAST
+                    } else {
+                        INTERVAL
+                    }
                 }
                 Ok(Round::Full) => INTERVAL,
                 Err(_) => patience.next_delay(),
@@ -81,6 +90,10 @@ impl Recovery {
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = sleep(wait) => {}
+                () = self.store.handed_on.heard() => {
+                    eager = Instant::now() + EAGER;
+                    sleep(LEAST).await;
+                }
                 () = self.store.nudge.heard() => {
                     aftermath = Instant::now() + AFTERMATH;
                     sleep(LEAST).await;

@@ -111,7 +111,7 @@ fn after_refusal(refusal: Refusal) -> Next {
         Refusal::IdentityUnacknowledged => Next::failed(codes::IDENTITY_CHANGED),
         // The record itself is bad: the vault will say so again whenever it is asked.
         Refusal::Malformed | Refusal::Undecryptable => Next::failed(codes::SOMETHING_WRONG),
-        Refusal::Contention => again("contention"),
+        Refusal::Contention | Refusal::ShardElsewhere => again("contention"),
         // A fresh bundle may be better: it may just have expired.
         Refusal::BundleInvalid => again("bundle"),
         Refusal::NumberUnknown
@@ -185,6 +185,7 @@ mod tests {
 
     fn encrypted(outcome: Outcome) -> Next {
         after_encrypt(EncryptOutcome {
+            shard: 0,
             outcome: Some(outcome),
         })
     }

@@ -8,6 +8,7 @@ use sealpost_gateway::{
     gateway::Gateway,
     layers::{Authenticate, Concurrency, Deadline},
     peers::Channels,
+    vault::VaultChannels,
 };
 use sealpost_proto::{
     envelope::v1::SealedMessage,
@@ -27,7 +28,9 @@ use tonic::{
     transport::{Channel, Endpoint, Server},
 };
 
-use crate::doubles::{directory::Directory, lock, relay::Relay, store::Store, vault::Vault};
+use crate::doubles::{
+    directory::Directory, lock, relay::Relay, shards::Place, store::Store, vault::Vault,
+};
 
 pub const NUMBER: &str = "100000000000001";
 pub const ANNA: &str = "4915111111111";
@@ -94,9 +97,33 @@ impl Suite {
     }
 
     pub async fn start_with(&self, limits: LimitsConfig) -> Running {
+        self.start_before(&[Place::default()], limits).await
+    }
+
+    /// Before several vaults.
+    pub async fn start_among(&self, places: &[Place]) -> Running {
+        let limits = LimitsConfig {
+            messages_per_second: 0,
+            ..LimitsConfig::default()
+        };
+        self.start_before(places, limits).await
+    }
+
+    async fn start_before(&self, places: &[Place], limits: LimitsConfig) -> Running {
         let stop = CancellationToken::new();
+        let mut vaults = BTreeMap::new();
+        for place in places {
+            let vault = Vault {
+                place: place.clone(),
+                ..self.vault.clone()
+            };
+            vaults.insert(place.name.clone(), vault.serve().await);
+        }
         let channels = Channels {
-            vault: self.vault.serve().await,
+            vault: VaultChannels {
+                any: vaults.values().next_back().unwrap().clone(),
+                each: vaults,
+            },
             store: self.store.serve().await,
             stores: BTreeMap::new(),
             directory: self.directory.serve().await,

@@ -8,3 +8,4 @@ mod receiving;
 mod sending;
 mod subscribing;
 mod tokens;
+mod vaults;

@@ -116,7 +116,12 @@ impl Keyring {
     /// # Errors
     /// When the files fail.
     pub(crate) fn for_sealing(&self, epoch: EpochId) -> Result<Arc<EpochKey>, KeyringError> {
+        if let Some(key) = self.cache().get(&epoch) {
+            return Ok(key.clone());
+        }
         if let Some(key) = self.load(epoch)? {
+            // Another process made it, perhaps a moment ago: nothing is sealed under a key that a power cut could take.
+            files::sync_folder(&self.folder)?;
             return Ok(key);
         }
         let secret = Secret::<32>::generate(&mut OsEntropy)?;
@@ -220,6 +225,16 @@ impl Keyring {
     pub(crate) fn forget_expired(&self, now: Now) {
         self.cache()
             .retain(|epoch, _| !epoch.is_expired(now.timestamp()));
+    }
+
+    /// Drops every key whose file is gone: another replica destroyed it, by a clock ahead of ours.
+    ///
+    /// # Errors
+    /// When the folder cannot be read.
+    pub(crate) fn forget_destroyed(&self) -> Result<(), KeyringError> {
+        let here = self.list()?;
+        self.cache().retain(|epoch, _| here.contains(epoch));
+        Ok(())
     }
 
     fn cache(&self) -> std::sync::MutexGuard<'_, HashMap<EpochId, Arc<EpochKey>>> {

@@ -313,22 +313,59 @@ mod tests {
         }
     }
 
-    #[tokio::test]
-    async fn a_writer_whom_another_overtook_writes_nothing_at_all() {
-        let folder = tempfile::tempdir().unwrap();
-        let url = format!("sqlite://{}/vault.db", folder.path().display())
-            .parse()
-            .unwrap();
-        let database = Database::open(url, MIGRATIONS, PoolOptions::default())
+    async fn database(folder: &std::path::Path) -> Database {
+        let url = format!("sqlite://{}/vault.db", folder.display());
+        Database::open(url.parse().unwrap(), MIGRATIONS, PoolOptions::default())
             .await
-            .unwrap();
-        let number = NumberRow {
+            .unwrap()
+    }
+
+    fn number() -> NumberRow {
+        NumberRow {
             number: "1065".to_owned(),
             sealed_key: vec![0],
             sealed_secrets: vec![0],
             facts_version: 1,
             sealed_facts: vec![0],
-        };
+        }
+    }
+
+    #[tokio::test]
+    async fn a_writer_who_loaded_the_rows_before_the_person_was_erased_brings_nothing_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let database = database(folder.path()).await;
+        let stale = database
+            .run_tx("test", |tx| {
+                Box::pin(async move {
+                    number_insert(tx, &number()).await?;
+                    assert!(conversation_write(tx, &write(1, 1)).await?);
+                    subject_erase(tx, "1065", ID, 7).await?;
+                    conversation_write(tx, &write(2, 2)).await
+                })
+            })
+            .await
+            .unwrap();
+        assert!(!stale);
+        let rows = database
+            .read("test", |db| {
+                Box::pin(async move {
+                    let sessions = sessions(db, "1065", ID).await?;
+                    Ok::<_, DatabaseError>((
+                        conversation_by_id(db, "1065", ID, true).await?.is_none(),
+                        sessions.len(),
+                    ))
+                })
+            })
+            .await
+            .unwrap();
+        assert_eq!(rows, (true, 0));
+    }
+
+    #[tokio::test]
+    async fn a_writer_whom_another_overtook_writes_nothing_at_all() {
+        let folder = tempfile::tempdir().unwrap();
+        let database = database(folder.path()).await;
+        let number = number();
         let written = database
             .run_tx("test", move |tx| {
                 let number = number.clone();

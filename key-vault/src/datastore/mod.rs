@@ -9,6 +9,7 @@ mod hpke_keys;
 mod numbers;
 mod pending;
 mod prekeys;
+mod shards;
 mod vault_keys;
 
 pub(crate) use conversations::{
@@ -35,6 +36,10 @@ pub(crate) use prekeys::{
     one_time_prekey_find, one_time_prekey_insert, one_time_prekeys_count, one_time_prekeys_trim,
     signed_prekey_find, signed_prekey_insert, signed_prekey_newest,
 };
+pub(crate) use shards::{
+    shard_give, shards_list, shards_of, shards_renew, vault_beat, vault_delete, vault_enter,
+    vaults_list,
+};
 pub(crate) use vault_keys::{RECEIPT_KEY, vault_key_find, vault_key_insert};
 
 use sealpost_database::Migration;
@@ -46,6 +51,11 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
         2,
         "erased_subjects",
         include_str!("../../migrations/0002_erased_subjects.sql"),
+    ),
+    Migration::new(
+        3,
+        "shards",
+        include_str!("../../migrations/0003_shards.sql"),
     ),
 ];
 

@@ -30,12 +30,14 @@ use crate::{
     number_facts::BusinessKeys,
     record::{Direction, RecordBody, RecordId},
     service::keys::HPKE_TABLE,
+    shards::{Fence, Shard},
     subject::SubjectId,
 };
 
 /// An item as it claims to be.
 struct Claim {
     number: NumberId,
+    shard: Shard,
     header: UnverifiedHeader,
     wrap: Option<UnverifiedWrap>,
 }
@@ -44,6 +46,7 @@ struct Claim {
 struct Opened {
     number: Arc<Number>,
     subject: SubjectId,
+    shard: Shard,
     message_id: MessageId,
     body: RecordBody,
     digest: [u8; 32],
@@ -124,12 +127,16 @@ impl Vault {
         indices: Vec<usize>,
         now: Now,
     ) -> Result<Vec<Outcome<Admitted>>, VaultError> {
+        let vault = self.clone();
         self.0
             .database
             .run_tx("admit", move |tx| {
                 let (opened, sealing, indices) = (opened.clone(), sealing.clone(), indices.clone());
+                let vault = vault.clone();
                 Box::pin(async move {
+                    let fence = vault.fence(tx).await?;
                     let wanted = indices.iter().filter_map(|at| opened[*at].as_ref().ok());
+                    let wanted = wanted.filter(|item| fence.admit(item.shard).is_ok());
                     let wanted: std::collections::BTreeMap<Key, Arc<Number>> = wanted
                         .map(|item| (item.key(), item.number.clone()))
                         .collect();
@@ -141,9 +148,10 @@ impl Vault {
                     }
                     let items = opened.clone();
                     let at = indices.clone();
-                    let (mut outcomes, writes) =
-                        blocking(move || step(loaded, &items, &at, &sealing, now.timestamp()))
-                            .await??;
+                    let (mut outcomes, writes) = blocking(move || {
+                        step(loaded, &items, &at, &fence, &sealing, now.timestamp())
+                    })
+                    .await??;
                     let contended = write_all(tx, &writes).await?;
                     mark_contended(&mut outcomes, &indices, &opened, &contended);
                     Ok(outcomes)
@@ -194,6 +202,10 @@ impl Vault {
         hpke_keys: &[(NumberId, HpkeKeyRow)],
         now: Now,
     ) -> Outcome<Opened> {
+        // Before anything else: only the holder of its shard can say more of it.
+        if !self.expects(claim.shard) {
+            return Err(Refusal::ShardElsewhere);
+        }
         let number = number_of(numbers, &claim.number)?;
         let business = number
             .facts
@@ -224,6 +236,7 @@ impl Vault {
         );
         Ok(Opened {
             subject: number.subject_id(header.peer()),
+            shard: Shard::of(&number.id, header.peer()),
             message_id: header.message_id(),
             body: RecordBody {
                 peer: header.peer().clone(),
@@ -247,6 +260,7 @@ impl Claim {
             wrap => Some(UnverifiedWrap::parse(wrap).map_err(|_| Refusal::Malformed)?),
         };
         Ok(Self {
+            shard: Shard::of(&number, header.peer()),
             number,
             header,
             wrap,
@@ -300,6 +314,7 @@ fn step(
     loaded: Vec<Loaded>,
     opened: &[Outcome<Opened>],
     indices: &[usize],
+    fence: &Fence,
     sealing: &SealingKeys,
     now: Timestamp,
 ) -> Result<(Vec<Outcome<Admitted>>, Vec<Write>), VaultError> {
@@ -308,7 +323,10 @@ fn step(
     for at in indices {
         let outcome = match &opened[*at] {
             Err(refusal) => Err(*refusal),
-            Ok(item) => match working_set.conversation(&item.key()) {
+            Ok(item) => match fence
+                .admit(item.shard)
+                .and_then(|()| working_set.conversation(&item.key()))
+            {
                 Err(refusal) => Err(refusal),
                 Ok(conversation) => Ok(admit_one(conversation, item, sealing, now)?),
             },

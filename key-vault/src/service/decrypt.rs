@@ -27,7 +27,7 @@ use super::{
 };
 use crate::{
     VaultError, bundle::device_id, custody::Now, datastore, number::Number, prekey_shelf::Shelf,
-    record::ClosedRecord, signal::InboundMessage,
+    record::ClosedRecord, shards::Shard, signal::InboundMessage,
 };
 
 /// The longest ciphertext.
@@ -45,6 +45,7 @@ pub(super) struct Arrival {
     /// What the relay says of the peer, unverified.
     pub(super) bundle: Option<SignedBundle>,
     pub(super) key: Key,
+    pub(super) shard: Shard,
 }
 
 /// A batch's items, beside the digests that name their ciphertexts.
@@ -117,10 +118,11 @@ impl Vault {
         let sealing = Arc::new(self.sealing_keys(classes, now).await?);
         let arrivals = {
             let numbers = numbers.clone();
+            let vault = self.clone();
             let parse = move || {
                 items
                     .iter()
-                    .map(|item| Arrival::parse(item, &numbers))
+                    .map(|item| Arrival::parse(item, &vault, &numbers))
                     .collect()
             };
             Arc::new(Arrivals {
@@ -148,13 +150,15 @@ impl Vault {
                 let (vault, arrivals) = (vault.clone(), arrivals.clone());
                 let (sealing, indices) = (sealing.clone(), indices.clone());
                 Box::pin(async move {
+                    let fence = vault.fence(tx).await?;
                     let mut numbers: BTreeMap<NumberId, Vec<usize>> = BTreeMap::new();
                     let mut keys: BTreeMap<Key, Arc<Number>> = BTreeMap::new();
                     let mut pending = BTreeMap::new();
                     let mut epochs = BTreeSet::new();
                     for at in &indices {
-                        let Ok(arrival) = &arrivals.items[*at] else {
-                            continue;
+                        let arrival = match &arrivals.items[*at] {
+                            Ok(arrival) if fence.admit(arrival.shard).is_ok() => arrival,
+                            _ => continue,
                         };
                         let number = arrival.number.id.as_str();
                         if let Some((record, identity_changed)) =
@@ -195,6 +199,7 @@ impl Vault {
                     let opening = vault.opening_keys(epochs, now).await?;
                     let step = Step {
                         vault,
+                        fence,
                         arrivals: arrivals.clone(),
                         sealing,
                         opening,
@@ -230,9 +235,13 @@ impl Vault {
 }
 
 impl Arrival {
-    fn parse(item: &DecryptItem, numbers: &Numbers) -> Outcome<Self> {
+    fn parse(item: &DecryptItem, vault: &Vault, numbers: &Numbers) -> Outcome<Self> {
         let id = NumberId::new(&item.phone_number_id).map_err(|_| Refusal::Malformed)?;
         let peer = Peer::new(&item.peer).map_err(|_| Refusal::Malformed)?;
+        let shard = Shard::of(&id, &peer);
+        if !vault.expects(shard) {
+            return Err(Refusal::ShardElsewhere);
+        }
         let device = device_id(item.device_id).ok_or(Refusal::Malformed)?;
         if item.ciphertext.len() > MAX_CIPHERTEXT {
             return Err(Refusal::Malformed);
@@ -252,6 +261,7 @@ impl Arrival {
             message,
             bundle: item.bundle.clone(),
             key,
+            shard,
         })
     }
 }

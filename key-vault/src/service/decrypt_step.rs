@@ -24,6 +24,7 @@ use crate::{
     frame,
     prekey_shelf::Shelf,
     record::{ClosedRecord, Direction, RecordBody, RecordId},
+    shards::Fence,
 };
 
 /// A record that was made, or found pending, before it is sealed to the business.
@@ -50,6 +51,7 @@ pub(super) struct Stepped {
 /// The whole batch on rows in memory.
 pub(super) struct Step {
     pub(super) vault: Vault,
+    pub(super) fence: Fence,
     pub(super) arrivals: Arc<Arrivals>,
     pub(super) sealing: Arc<SealingKeys>,
     pub(super) opening: OpeningKeys,
@@ -75,7 +77,11 @@ impl Step {
         for at in indices {
             let outcome = match &arrivals.items[*at] {
                 Err(refusal) => Err(*refusal),
-                Ok(arrival) => match working_set.conversation(&arrival.key) {
+                Ok(arrival) => match self
+                    .fence
+                    .admit(arrival.shard)
+                    .and_then(|()| working_set.conversation(&arrival.key))
+                {
                     Err(refusal) => Err(refusal),
                     Ok(conversation) => {
                         self.one(conversation, arrival, arrivals.digests[*at], &mut records)?

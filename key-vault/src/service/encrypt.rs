@@ -26,11 +26,30 @@ use crate::{
     custody::Now,
     frame,
     record::{ClosedRecord, Direction},
+    shards::{Fence, Shard},
     subject::Tag,
 };
 
 /// Retry requests that are answered at most.
 const MAX_ATTEMPT: u32 = 5;
+
+/// As the contract says it.
+fn outcome(outcome: Outcome<Done>) -> EncryptOutcome {
+    let mut shard = 0;
+    let outcome = match outcome {
+        Ok(Done::Encrypted(encrypted)) => encrypt_outcome::Outcome::Encrypted(encrypted),
+        Ok(Done::SessionRequired(required)) => encrypt_outcome::Outcome::SessionRequired(required),
+        Ok(Done::Elsewhere(its)) => {
+            shard = its.number();
+            encrypt_outcome::Outcome::Refused(Refusal::ShardElsewhere.into())
+        }
+        Err(refusal) => encrypt_outcome::Outcome::Refused(refusal.into()),
+    };
+    EncryptOutcome {
+        outcome: Some(outcome),
+        shard,
+    }
+}
 
 /// A well-formed item.
 struct Order {
@@ -44,6 +63,8 @@ struct Order {
 enum Done {
     Encrypted(Encrypted),
     SessionRequired(SessionRequired),
+    /// Refused, with what the caller must know of it.
+    Elsewhere(Shard),
 }
 
 /// Subject rows found for the items, by number and tag.
@@ -62,19 +83,7 @@ impl Vault {
             Err(_) => batch::all(items.len(), Refusal::ClockUnconfirmed),
         };
         batch::count("encrypt", &outcomes);
-        let outcome = |outcome: Outcome<Done>| match outcome {
-            Ok(Done::Encrypted(encrypted)) => encrypt_outcome::Outcome::Encrypted(encrypted),
-            Ok(Done::SessionRequired(required)) => {
-                encrypt_outcome::Outcome::SessionRequired(required)
-            }
-            Err(refusal) => encrypt_outcome::Outcome::Refused(refusal.into()),
-        };
-        let outcomes = outcomes
-            .into_iter()
-            .map(|item| EncryptOutcome {
-                outcome: Some(outcome(item)),
-            })
-            .collect();
+        let outcomes = outcomes.into_iter().map(outcome).collect();
         Ok(EncryptResponse { batch_id, outcomes })
     }
 
@@ -111,6 +120,7 @@ impl Vault {
                 let (vault, orders, indices) = (vault.clone(), orders.clone(), indices.clone());
                 let (numbers, keys) = (numbers.clone(), keys.clone());
                 Box::pin(async move {
+                    let fence = vault.fence(tx).await?;
                     let wanted = indices.iter().filter_map(|at| orders[*at].as_ref().ok());
                     let tags: BTreeSet<(NumberId, Tag)> = wanted.map(Order::tag).collect();
                     let mut subjects = Subjects::new();
@@ -131,6 +141,7 @@ impl Vault {
                     let step = move || {
                         let step = Step {
                             vault: &vault,
+                            fence: &fence,
                             orders: &orders,
                             numbers: &numbers,
                             keys: &keys,
@@ -192,6 +203,7 @@ impl Unsettled {
 /// The whole batch on rows in memory.
 struct Step<'a> {
     vault: &'a Vault,
+    fence: &'a Fence,
     orders: &'a [Outcome<Order>],
     numbers: &'a Numbers,
     keys: &'a OpeningKeys,
@@ -248,6 +260,10 @@ impl Step<'_> {
         let body = order.record.open(&epoch_key, &conversation.subject().key)?;
         if number.subject_id(&body.peer) != conversation.id() {
             return Err(Refusal::Undecryptable);
+        }
+        let shard = Shard::of(&number.id, &body.peer);
+        if self.fence.admit(shard).is_err() {
+            return Ok(Done::Elsewhere(shard));
         }
         let now = self.now.timestamp();
         let verified = match &order.bundle {

@@ -19,6 +19,7 @@ mod pending;
 mod prekeys;
 mod records;
 mod reseal;
+mod shards;
 mod stream;
 mod working_set;
 
@@ -32,6 +33,7 @@ use sealpost_runtime::{Clock, Timestamp};
 use tokio_util::sync::CancellationToken;
 
 pub use epochs::EpochWatch;
+pub use shards::ShardWatch;
 pub use stream::StreamState;
 
 use crate::{
@@ -41,12 +43,15 @@ use crate::{
     custody::{Keyring, ReceiptKey, RootKey, TimeKeeper},
     datastore,
     own_keys::OwnKeys,
+    shards::Leases,
 };
 
 /// Items that one batch may have.
 const MAX_BATCH: usize = 256;
 /// How often what is due is looked for.
 const HOUSEKEEPING: Duration = Duration::from_secs(5);
+/// How long a key that another replica destroyed may stay in this one's memory.
+const DESTROYED_ELSEWHERE: Duration = Duration::from_secs(1);
 
 /// An open vault. Clones share it.
 #[derive(Clone)]
@@ -61,12 +66,13 @@ struct Inner {
     relay_keys: Vec<VerifyingKey>,
     connector_keys: ConnectorKeys,
     own_keys: OwnKeys,
+    leases: Leases,
     /// One destruction at a time.
     destroying: tokio::sync::Mutex<()>,
 }
 
 impl Vault {
-    /// Opens the vault that [`crate::custody::init`] made.
+    /// Opens the vault that [`crate::custody::init`] made, and takes its place among the vaults of its database.
     ///
     /// # Errors
     /// When it was not made, others may read its files, or its parts do not belong together.
@@ -91,7 +97,7 @@ impl Vault {
             })
             .await?;
         let receipts = ReceiptKey::open(&root, &sealed.ok_or(VaultError::NotInitialised)?)?;
-        Ok(Self(Arc::new(Inner {
+        let vault = Self(Arc::new(Inner {
             database,
             time: TimeKeeper::start(clock, keyring.clone())?,
             root,
@@ -100,20 +106,25 @@ impl Vault {
             relay_keys: config.bundle_keys(),
             connector_keys: ConnectorKeys::new(),
             own_keys: OwnKeys::default(),
+            leases: shards::newcomer(config.holder()),
             destroying: tokio::sync::Mutex::default(),
-        })))
+        }));
+        vault.enter().await?;
+        Ok(vault)
     }
 
     /// Does what is due, until `shutdown`: keeps the time mark, deletes HPKE keys whose time is over, and destroys epoch keys
     /// that nobody came to destroy.
     pub async fn keep_house(self, shutdown: CancellationToken) {
         let mut tick = tokio::time::interval(HOUSEKEEPING);
+        let mut look = tokio::time::interval(DESTROYED_ELSEWHERE);
         loop {
-            tokio::select! {
+            let kept = tokio::select! {
                 () = shutdown.cancelled() => return,
-                _ = tick.tick() => {}
-            }
-            match self.housekeeping().await {
+                _ = tick.tick() => self.housekeeping().await,
+                _ = look.tick() => self.forget_destroyed().await,
+            };
+            match kept {
                 Ok(()) => {}
                 Err(VaultError::ClockUnconfirmed) => {
                     metrics::counter!("sealpost_vault_clock_unconfirmed_total").increment(1);
@@ -141,6 +152,15 @@ impl Vault {
         self.delete_ended_hpke_keys(now).await?;
         self.forget_erased(now).await?;
         self.destroy_overdue(now).await
+    }
+
+    /// Drops from memory the epoch keys that another replica destroyed.
+    ///
+    /// # Errors
+    /// When the keyring's folder cannot be read.
+    pub async fn forget_destroyed(&self) -> Result<(), VaultError> {
+        let keyring = self.0.keyring.clone();
+        Ok(blocking(move || keyring.forget_destroyed()).await??)
     }
 
     /// Waits for work under way and closes the database.

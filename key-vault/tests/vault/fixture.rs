@@ -236,6 +236,11 @@ impl Fixture {
                 "erased_subjects",
                 include_str!("../../migrations/0002_erased_subjects.sql"),
             ),
+            Migration::new(
+                3,
+                "shards",
+                include_str!("../../migrations/0003_shards.sql"),
+            ),
         ];
         Database::open(
             self.config.database.clone(),

@@ -11,4 +11,5 @@ mod inbound;
 mod outbound;
 mod refusals;
 mod senders;
+mod shards;
 mod tampering;

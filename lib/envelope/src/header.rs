@@ -214,6 +214,12 @@ impl UnverifiedHeader {
         &self.0.number
     }
 
+    /// The consumer it claims to be to or from.
+    #[must_use]
+    pub fn peer(&self) -> &Peer {
+        &self.0.peer
+    }
+
     /// The direction it claims.
     #[must_use]
     pub fn direction(&self) -> Direction {

@@ -21,11 +21,12 @@ use crate::{
         events::{About, EventKind, event_insert, events_delete_record},
         inbound::{inbound_delete, inbound_find, inbound_insert},
         outbound::{outbound_delete, outbound_find, outbound_insert},
+        outbound_leases::conversation_elsewhere,
     },
 };
 
-/// How long an appended record is its gateway's, which has it in hand already.
-pub const OUTBOUND_LEASE: Duration = Duration::from_secs(60);
+/// How long an appended record is its gateway's, which has it in hand already: so long does one wait whose gateway died.
+pub const OUTBOUND_LEASE: Duration = Duration::from_secs(30);
 
 /// An outbound record to keep.
 #[derive(Clone, Debug)]
@@ -41,14 +42,23 @@ pub struct OutboundItem {
 /// What became of an outbound record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OutboundOutcome {
-    /// Kept at this time.
-    Appended(Timestamp),
+    /// Kept at this time, and whose it is to dispatch.
+    Appended(Timestamp, Hands),
     /// Kept before with the same digest, and this far since.
-    Repeated(Timestamp, Status),
+    Repeated(Timestamp, Status, Hands),
     /// Kept before with another digest.
     Conflict,
     /// The epoch takes no new records.
     EpochClosed,
+}
+
+/// Who dispatches a record that waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hands {
+    /// Who appended it.
+    Appender,
+    /// Not yet known: another owner has records of its conversation before it.
+    Other,
 }
 
 /// An inbound record to keep.
@@ -141,11 +151,15 @@ async fn append_one_outbound(
     if let Some(kept) = &kept
         && !gate.is_over(tx, kept.epoch).await?
     {
-        return Ok(if kept.digest == item.digest {
-            OutboundOutcome::Repeated(kept.appended_at, kept.status)
-        } else {
-            OutboundOutcome::Conflict
-        });
+        if kept.digest != item.digest {
+            return Ok(OutboundOutcome::Conflict);
+        }
+        let hands = hands(tx, item).await?;
+        return Ok(OutboundOutcome::Repeated(
+            kept.appended_at,
+            kept.status,
+            hands,
+        ));
     }
     if !gate.takes_outbound(tx, record.epoch).await? {
         return Ok(OutboundOutcome::EpochClosed);
@@ -157,9 +171,23 @@ async fn append_one_outbound(
         outbound_delete(tx, number, id).await?;
     }
     gate.admit(tx, record.epoch).await?;
-    let lease_until = now + OUTBOUND_LEASE;
-    outbound_insert(tx, record, item.digest, &item.lease_owner, lease_until, now).await?;
-    Ok(OutboundOutcome::Appended(now))
+    let hands = hands(tx, item).await?;
+    let (owner, lease_until) = match hands {
+        Hands::Appender => (item.lease_owner.as_str(), now + OUTBOUND_LEASE),
+        Hands::Other => ("", Timestamp::from_millis(0)),
+    };
+    outbound_insert(tx, record, item.digest, owner, lease_until, now).await?;
+    Ok(OutboundOutcome::Appended(now, hands))
+}
+
+/// A conversation's records leave through one owner at a time, or a later one could overtake.
+async fn hands(tx: &mut Tx, item: &OutboundItem) -> Result<Hands, DatabaseError> {
+    let elsewhere = conversation_elsewhere(tx, &item.record, &item.lease_owner).await?;
+    Ok(if elsewhere {
+        Hands::Other
+    } else {
+        Hands::Appender
+    })
 }
 
 async fn append_one_inbound(

@@ -24,7 +24,9 @@ use crate::{
     tables::MIGRATIONS,
 };
 
-pub use append::{InboundItem, InboundOutcome, OUTBOUND_LEASE, OutboundItem, OutboundOutcome};
+pub use append::{
+    Hands, InboundItem, InboundOutcome, OUTBOUND_LEASE, OutboundItem, OutboundOutcome,
+};
 pub use epochs::EpochReport;
 pub use erasure::Erased;
 pub use progress::ProgressItem;

@@ -10,7 +10,7 @@ use sealpost_proto::store::v1::{
 use sealpost_runtime::Timestamp;
 
 use crate::{
-    datastore::{InboundOutcome, OutboundOutcome},
+    datastore::{Hands, InboundOutcome, OutboundOutcome},
     progress::Status,
     record::Record,
     tables::{
@@ -23,13 +23,13 @@ use crate::{
 pub(super) fn outbound(batch_id: u64, outcomes: Vec<OutboundOutcome>) -> AppendOutboundResponse {
     use append_outbound_outcome::Outcome;
     let outcomes = outcomes.into_iter().map(|outcome| match outcome {
-        OutboundOutcome::Appended(at) => {
+        OutboundOutcome::Appended(at, hands) => {
             count("outbound", "appended");
-            Outcome::Appended(appended(at, Some(Status::Accepted)))
+            Outcome::Appended(waiting(at, Status::Accepted, hands))
         }
-        OutboundOutcome::Repeated(at, status) => {
+        OutboundOutcome::Repeated(at, status, hands) => {
             count("outbound", "repeated");
-            Outcome::Repeated(appended(at, Some(status)))
+            Outcome::Repeated(waiting(at, status, hands))
         }
         OutboundOutcome::Conflict => {
             count("outbound", "conflict");
@@ -54,7 +54,10 @@ pub(super) fn inbound(batch_id: u64, outcomes: Vec<InboundOutcome>) -> AppendInb
     let outcomes = outcomes.into_iter().map(|outcome| match outcome {
         InboundOutcome::Appended(at) => {
             count("inbound", "appended");
-            Outcome::Appended(appended(at, None))
+            Outcome::Appended(Appended {
+                appended_at_ms: at.as_millis(),
+                ..Appended::default()
+            })
         }
         InboundOutcome::EpochClosed => {
             count("inbound", "epoch_closed");
@@ -75,12 +78,11 @@ fn count(direction: &'static str, outcome: &'static str) {
         .increment(1);
 }
 
-fn appended(at: Timestamp, status: Option<Status>) -> Appended {
+fn waiting(at: Timestamp, status: Status, hands: Hands) -> Appended {
     Appended {
         appended_at_ms: at.as_millis(),
-        status: status
-            .map_or(MessageStatus::Unspecified, wire_status)
-            .into(),
+        status: wire_status(status).into(),
+        in_other_hands: hands == Hands::Other,
     }
 }
 

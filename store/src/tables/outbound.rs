@@ -6,7 +6,7 @@ use sealpost_runtime::Timestamp;
 use super::{Erasure, column, epoch_at, number_at, record_at, tag_at, time_at, time_column, whole};
 use crate::{
     epoch::Epoch,
-    ids::{ContentDigest, MessageId, Owner, PhoneNumberId, Tag},
+    ids::{ContentDigest, MessageId, PhoneNumberId, Tag},
     progress::Status,
     record::{Direction, Record},
 };
@@ -109,12 +109,12 @@ pub(crate) async fn outbound_load(
     }))
 }
 
-/// Keeps a record as accepted at `now` and leased to `owner` until `lease_until`.
+/// Keeps a record as accepted at `now` and leased to `owner`, which may be nobody, until `lease_until`.
 pub(crate) async fn outbound_insert(
     tx: &mut Tx,
     record: &Record,
     digest: ContentDigest,
-    owner: &Owner,
+    owner: &str,
     lease_until: Timestamp,
     now: Timestamp,
 ) -> Result<(), DatabaseError> {
@@ -127,7 +127,7 @@ pub(crate) async fn outbound_insert(
         .bind(column(record.sequence))
         .bind(digest.as_slice())
         .bind(time_column(now))
-        .bind(owner.as_str())
+        .bind(owner)
         .bind(time_column(lease_until))
         .bind(&record.sealed[..])
         .execute(&mut **tx)

@@ -34,6 +34,10 @@ pub(crate) const TAKE: &str = "SELECT o.phone_number_id, o.tag, o.message_id, o.
          AND e.epoch_start = o.epoch_start AND e.state = 3) \
      ORDER BY o.sequence LIMIT $4";
 
+/// Whether anything of a conversation waits that is not of one owner.
+pub(crate) const ELSEWHERE: &str = "SELECT 1 FROM outbound WHERE status = 1 AND phone_number_id = $1 AND tag = $2 \
+     AND lease_owner <> $3 LIMIT 1";
+
 pub(crate) const LEASE: &str = "UPDATE outbound SET lease_owner = $3, lease_until = $4 \
      WHERE phone_number_id = $1 AND message_id = $2";
 
@@ -50,6 +54,21 @@ pub struct Leased {
     pub attempt: u32,
     /// When it was accepted.
     pub appended_at: Timestamp,
+}
+
+/// Whether another owner than `owner`, or nobody yet, has something of the record's conversation to dispatch.
+pub(crate) async fn conversation_elsewhere(
+    db: &mut Connection,
+    record: &Record,
+    owner: &Owner,
+) -> Result<bool, DatabaseError> {
+    let found = query(ELSEWHERE)
+        .bind(record.number.as_str())
+        .bind(record.tag.as_slice())
+        .bind(owner.as_str())
+        .fetch_optional(db)
+        .await?;
+    Ok(found.is_some())
 }
 
 pub(crate) async fn conversations_free(

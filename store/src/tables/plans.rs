@@ -31,6 +31,7 @@ const PLANS: &[(&str, &[&str])] = &[
         outbound_leases::TAKE,
         &["outbound_waiting", "SEARCH e USING PRIMARY KEY"],
     ),
+    (outbound_leases::ELSEWHERE, &["outbound_waiting"]),
     (outbound_leases::LEASE, &["sqlite_autoindex_outbound_1"]),
     (outbound_leases::RELEASE, &["outbound_leased"]),
     (inbound::FIND, &["sqlite_autoindex_inbound_1"]),

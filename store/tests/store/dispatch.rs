@@ -1,7 +1,9 @@
 //! Leases: one owner a conversation, in order, back when they end.
 
 use bytes::Bytes;
-use sealpost_proto::store::v1::{LeasedRecord, MessageStatus};
+use sealpost_proto::store::v1::{
+    AppendOutboundItem, LeasedRecord, MessageStatus, append_outbound_outcome::Outcome,
+};
 
 use crate::bench::{Bench, MONTH, epoch, outbound};
 
@@ -12,10 +14,10 @@ fn messages(leased: &[LeasedRecord]) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn an_appended_record_is_its_gateways_for_a_minute_and_then_anybodys() {
+async fn an_appended_record_is_its_gateways_for_half_a_minute_and_then_anybodys() {
     let bench = Bench::new().await;
     bench.append(vec![outbound(1, 1, 1)]).await;
-    bench.advance(59);
+    bench.advance(29);
     assert!(bench.lease("a", 10, false).await.is_empty());
     assert!(bench.lease("b", 10, false).await.is_empty());
     bench.advance(1);
@@ -50,19 +52,44 @@ async fn a_takeover_beyond_the_limit_comes_with_the_next_calls() {
 }
 
 #[tokio::test]
-async fn a_conversation_belongs_to_one_owner_as_a_whole() {
+async fn a_conversation_leaves_through_one_owner_at_a_time() {
     let bench = Bench::new().await;
     bench
         .append(vec![outbound(1, 1, 1), outbound(2, 2, 1)])
         .await;
-    bench.advance(30);
-    let mut later = outbound(3, 1, 2);
-    later.lease_owner = "b".into();
-    bench.append(vec![later]).await;
-    bench.advance(30);
-    // Message 1 is free, but b has message 3 of the same conversation.
-    assert_eq!(messages(&bench.lease("a", 10, false).await), [2]);
-    assert_eq!(messages(&bench.lease("b", 10, false).await), [1]);
+    bench.advance(20);
+    // Another gateway gets a message of a conversation that the first has in hand, and a repeat of one of the first's.
+    let of_b = |mut item: AppendOutboundItem| {
+        item.lease_owner = "b".into();
+        item
+    };
+    let outcomes = bench
+        .append(vec![
+            of_b(outbound(3, 1, 2)),
+            of_b(outbound(1, 1, 1)),
+            of_b(outbound(4, 4, 1)),
+        ])
+        .await;
+    let hands: Vec<bool> = outcomes.into_iter().map(in_other_hands).collect();
+    assert_eq!(hands, [true, true, false]);
+    assert!(bench.lease("b", 10, false).await.is_empty());
+    // What the first accepts now stands behind the second's message, and comes to the first by its turn.
+    let outcomes = bench.append(vec![outbound(5, 1, 3)]).await;
+    assert!(outcomes.into_iter().all(in_other_hands));
+    assert_eq!(messages(&bench.lease("a", 10, false).await), [3, 5]);
+    // The first dies: all of the conversation goes to the second, in its order.
+    bench.advance(60);
+    let mut leased = messages(&bench.lease("b", 10, false).await);
+    assert_eq!(leased.len(), 5);
+    leased.retain(|message| ![2, 4].contains(message));
+    assert_eq!(leased, [1, 3, 5]);
+}
+
+fn in_other_hands(outcome: Outcome) -> bool {
+    match outcome {
+        Outcome::Appended(kept) | Outcome::Repeated(kept) => kept.in_other_hands,
+        other => panic!("not kept: {other:?}"),
+    }
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 
 pub mod directory;
 pub mod relay;
+pub mod shards;
 pub mod store;
 pub mod vault;
 

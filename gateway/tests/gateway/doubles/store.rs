@@ -90,6 +90,7 @@ impl State {
             Some(kept) if kept.digest == item.digest => Outcome::Repeated(Appended {
                 appended_at_ms: 1,
                 status: kept.status.into(),
+                in_other_hands: false,
             }),
             Some(_) => Outcome::Conflict(AppendConflict {}),
             None => {
@@ -105,6 +106,7 @@ impl State {
                 Outcome::Appended(Appended {
                     appended_at_ms: 1,
                     status: MessageStatus::Accepted.into(),
+                    in_other_hands: false,
                 })
             }
         };

@@ -23,7 +23,7 @@ use sealpost_runtime::batch::serve_batches;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming, transport::Channel};
 
-use super::{lock, serve};
+use super::{lock, serve, shards::Place};
 
 /// The id of the only content key, and its wrap.
 pub const CONTENT_KEY: &[u8] = &[7; 16];
@@ -32,6 +32,7 @@ pub const WRAP: &[u8] = b"wrap";
 #[derive(Clone, Default)]
 pub struct Vault {
     pub state: Arc<Mutex<State>>,
+    pub place: Place,
 }
 
 #[derive(Default)]
@@ -142,6 +143,7 @@ impl State {
         };
         EncryptOutcome {
             outcome: Some(outcome),
+            shard: 0,
         }
     }
 
@@ -270,7 +272,7 @@ fn absent<T>() -> Answer<T> {
 /// Serves one of the lanes: each item through a method of the state.
 macro_rules! lane {
     ($self:ident, $request:ident, $state:ident, $item:ident => $outcome:expr, $response:ident) => {{
-        let state = $self.state.clone();
+        let (state, place) = ($self.state.clone(), $self.place.clone());
         let answers = serve_batches(
             $request.into_inner(),
             CancellationToken::new(),
@@ -281,7 +283,11 @@ macro_rules! lane {
                     batch_id: batch.batch_id,
                     outcomes,
                 };
-                async move { Ok(answer) }
+                let place = place.clone();
+                async move {
+                    place.speak().await;
+                    Ok(answer)
+                }
             },
         );
         Ok(Response::new(Box::pin(answers)))
@@ -296,15 +302,26 @@ impl KeyVaultService for Vault {
     type ConfirmStream = Answers<ConfirmResponse>;
     type DeliverStream = Answers<DeliverResponse>;
     type WatchEpochsStream = Answers<WatchEpochsResponse>;
+    type WatchShardsStream = Answers<WatchShardsResponse>;
 
     async fn admit(&self, request: Request<Streaming<AdmitRequest>>) -> Answer<Self::AdmitStream> {
-        lane!(self, request, state, item => state.admit(item), AdmitResponse)
+        let place = self.place.clone();
+        lane!(self, request, state, item => if place.holds() {
+            state.admit(item)
+        } else {
+            AdmitOutcome { outcome: Some(admit_outcome::Outcome::Refused(Refusal::ShardElsewhere.into())) }
+        }, AdmitResponse)
     }
     async fn encrypt(
         &self,
         request: Request<Streaming<EncryptRequest>>,
     ) -> Answer<Self::EncryptStream> {
-        lane!(self, request, state, item => state.encrypt(item), EncryptResponse)
+        let place = self.place.clone();
+        lane!(self, request, state, item => if place.holds() {
+            state.encrypt(item)
+        } else {
+            EncryptOutcome { outcome: Some(encrypt_outcome::Outcome::Refused(Refusal::ShardElsewhere.into())), shard: 7 }
+        }, EncryptResponse)
     }
     async fn decrypt(
         &self,
@@ -371,6 +388,17 @@ impl KeyVaultService for Vault {
     }
     async fn check(&self, _: Request<CheckRequest>) -> Answer<CheckResponse> {
         absent()
+    }
+    async fn watch_shards(
+        &self,
+        _: Request<WatchShardsRequest>,
+    ) -> Answer<Self::WatchShardsStream> {
+        let hold = self.place.hold.subscribe();
+        let news = futures::stream::unfold((hold, true), |(mut hold, first)| async move {
+            let said = Place::said(&mut hold, first).await;
+            Some((Ok(said), (hold, false)))
+        });
+        Ok(Response::new(Box::pin(news)))
     }
     async fn watch_epochs(
         &self,

@@ -57,6 +57,43 @@ fn a_key_is_made_once_and_found_again_by_another_process() {
 }
 
 #[test]
+fn a_key_that_another_replica_destroyed_leaves_memory_though_our_clock_is_behind() {
+    let fixture = Fixture::new();
+    let (ahead, behind) = (fixture.open(), fixture.open());
+    ahead.for_sealing(epoch()).unwrap();
+    behind.for_opening(epoch(), at(7200)).unwrap().unwrap();
+    ahead.destroy(epoch()).unwrap();
+    assert!(
+        behind.for_opening(epoch(), at(7200)).unwrap().is_some(),
+        "the control: memory still has it"
+    );
+    behind.forget_destroyed().unwrap();
+    assert!(behind.for_opening(epoch(), at(7200)).unwrap().is_none());
+}
+
+#[test]
+fn replicas_that_make_a_key_at_the_same_moment_get_the_same_key() {
+    let fixture = Fixture::new();
+    let replicas: Vec<_> = (0..8).map(|_| fixture.open()).collect();
+    let start = std::sync::Barrier::new(replicas.len());
+    let make = |ring: &Keyring| {
+        start.wait();
+        *ring.for_sealing(epoch()).unwrap().expose()
+    };
+    let keys: BTreeSet<[u8; 32]> = std::thread::scope(|threads| {
+        let makers: Vec<_> = replicas
+            .iter()
+            .map(|ring| threads.spawn(|| make(ring)))
+            .collect();
+        makers
+            .into_iter()
+            .map(|maker| maker.join().unwrap())
+            .collect()
+    });
+    assert_eq!(keys.len(), 1);
+}
+
+#[test]
 fn a_destroyed_key_is_gone_from_folder_and_memory() {
     let fixture = Fixture::new();
     let keyring = fixture.open();
