@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use sealpost_database::DatabaseUrl;
+use sealpost_database::DatabaseConfig;
 use sealpost_runtime::config::{ClockConfig, LogConfig, MetricsConfig, ServerConfig};
 use serde::Deserialize;
 
@@ -19,7 +19,7 @@ pub struct Config {
     /// The mTLS face.
     pub server: ServerConfig,
     /// Where the tables are.
-    pub database: DatabaseUrl,
+    pub database: DatabaseConfig,
 }
 
 #[derive(Deserialize)]
@@ -33,7 +33,7 @@ struct Raw {
     log: LogConfig,
     metrics: Option<MetricsConfig>,
     server: ServerConfig,
-    database: DatabaseUrl,
+    database: DatabaseConfig,
 }
 
 impl TryFrom<Raw> for Config {

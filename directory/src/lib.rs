@@ -16,7 +16,7 @@ mod validate;
 
 pub use access::ACCESS;
 pub use config::Config;
-pub use datastore::Datastore;
+pub use datastore::{Datastore, MIGRATIONS};
 pub use error::DirectoryError;
 pub use server::serve;
 pub use service::Directory;

@@ -1,7 +1,8 @@
 //! `sealpost-directory`: reads its settings and serves.
 
 use clap::Parser;
-use sealpost_directory::{Config, serve};
+use sealpost_database::DatabaseCommand;
+use sealpost_directory::{Config, MIGRATIONS, serve};
 use sealpost_runtime::{
     args::ServiceArgs,
     config::{load, only_checked},
@@ -10,8 +11,15 @@ use sealpost_runtime::{
 
 /// Businesses, their numbers, regions and access tokens.
 #[derive(Parser)]
-#[command(name = "sealpost-directory", version)]
+#[command(
+    name = "sealpost-directory",
+    version,
+    args_conflicts_with_subcommands = true
+)]
 struct Arguments {
+    #[command(subcommand)]
+    command: Option<DatabaseCommand>,
+
     #[command(flatten)]
     service: ServiceArgs,
 }
@@ -19,7 +27,10 @@ struct Arguments {
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     process::harden()?;
-    let Arguments { service } = Arguments::parse();
+    let Arguments { command, service } = Arguments::parse();
+    if let Some(command) = command {
+        return Ok(command.run(MIGRATIONS).await?);
+    }
     let config: Config = load("directory", &service)?;
     if only_checked(&service) {
         return Ok(());

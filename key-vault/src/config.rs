@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use sealpost_database::DatabaseUrl;
+use sealpost_database::DatabaseConfig;
 use sealpost_envelope::VerifyingKey;
 use sealpost_runtime::config::{ClockConfig, LogConfig, MetricsConfig, ServerConfig};
 use serde::Deserialize;
@@ -18,7 +18,7 @@ pub struct Config {
     #[serde(default)]
     pub clock_file: Option<PathBuf>,
     /// Where the database is.
-    pub database: DatabaseUrl,
+    pub database: DatabaseConfig,
     /// The folder of epoch keys: on no backup, shared by replicas.
     pub keyring: PathBuf,
     /// The root key: 32 bytes in a file of mode 0600.

@@ -35,5 +35,6 @@ mod signal;
 mod subject;
 
 pub use config::Config;
+pub use datastore::MIGRATIONS;
 pub use error::VaultError;
 pub use service::Vault;

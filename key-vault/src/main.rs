@@ -1,7 +1,8 @@
 //! Reads configuration, builds, serves.
 
 use clap::Parser;
-use sealpost_key_vault::{Config, Vault, access::ACCESS, custody::init::init, grpc};
+use sealpost_database::DatabaseCommand;
+use sealpost_key_vault::{Config, MIGRATIONS, Vault, access::ACCESS, custody::init::init, grpc};
 use sealpost_runtime::{
     Clock,
     args::ServiceArgs,
@@ -16,8 +17,15 @@ const SERVICE: &str = "key-vault";
 
 /// The one process that touches Signal keys.
 #[derive(Parser)]
-#[command(name = "sealpost-key-vault", version)]
+#[command(
+    name = "sealpost-key-vault",
+    version,
+    args_conflicts_with_subcommands = true
+)]
 struct Arguments {
+    #[command(subcommand)]
+    command: Option<DatabaseCommand>,
+
     #[command(flatten)]
     service: ServiceArgs,
 
@@ -29,6 +37,9 @@ struct Arguments {
 fn main() -> anyhow::Result<()> {
     process::harden()?;
     let arguments = Arguments::parse();
+    if let Some(command) = arguments.command {
+        return Ok(tokio::runtime::Runtime::new()?.block_on(command.run(MIGRATIONS))?);
+    }
     let config: Config = config::load(SERVICE, &arguments.service)?;
     let clock = Clock::from_config(&config.clock()?);
     if config::only_checked(&arguments.service) {

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use sealpost_database::DatabaseUrl;
+use sealpost_database::DatabaseConfig;
 use sealpost_runtime::config::{
     ClockConfig, LogConfig, MetricsConfig, PublicServerConfig, ServerConfig,
 };
@@ -23,7 +23,7 @@ pub struct Config {
     /// The device face, towards the public.
     pub public: PublicServerConfig,
     /// Where the tables are.
-    pub database: DatabaseUrl,
+    pub database: DatabaseConfig,
     /// The file of the bundle key.
     pub bundle_key: PathBuf,
     /// How verification codes are sent, and how many.
@@ -91,7 +91,7 @@ struct Raw {
     metrics: Option<MetricsConfig>,
     server: ServerConfig,
     public: PublicServerConfig,
-    database: DatabaseUrl,
+    database: DatabaseConfig,
     bundle_key: PathBuf,
     codes: CodesConfig,
     #[serde(default)]

@@ -30,7 +30,7 @@ pub use access::ACCESS;
 pub use bundle::{BundleKey, KeyFileError};
 pub use code_sender::{CodeSender, CodeSenderError, CommandSender, FileSender};
 pub use config::{CodesConfig, Config, LimitsConfig};
-pub use datastore::Datastore;
+pub use datastore::{Datastore, MIGRATIONS};
 pub use device::DeviceFace;
 pub use error::RelayError;
 pub use platform::PlatformFace;

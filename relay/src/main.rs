@@ -3,7 +3,8 @@
 use std::io::{self, Write};
 
 use clap::Parser;
-use sealpost_relay::{BoundRelay, BundleKey, Config};
+use sealpost_database::DatabaseCommand;
+use sealpost_relay::{BoundRelay, BundleKey, Config, MIGRATIONS};
 use sealpost_runtime::{
     args::ServiceArgs,
     config::{load, only_checked},
@@ -12,8 +13,15 @@ use sealpost_runtime::{
 
 /// Forwards ciphertext between consumers' devices and the gateway.
 #[derive(Parser)]
-#[command(name = "sealpost-relay", version)]
+#[command(
+    name = "sealpost-relay",
+    version,
+    args_conflicts_with_subcommands = true
+)]
 struct Arguments {
+    #[command(subcommand)]
+    command: Option<DatabaseCommand>,
+
     #[command(flatten)]
     service: ServiceArgs,
 
@@ -25,7 +33,14 @@ struct Arguments {
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     process::harden()?;
-    let Arguments { service, init } = Arguments::parse();
+    let Arguments {
+        command,
+        service,
+        init,
+    } = Arguments::parse();
+    if let Some(command) = command {
+        return Ok(command.run(MIGRATIONS).await?);
+    }
     let config: Config = load("relay", &service)?;
     if only_checked(&service) {
         return Ok(());

@@ -1,9 +1,10 @@
-//! What this crate's tests share: well-formed requests, and a relay over a real database in a folder of its own.
+//! What this crate's tests share: well-formed requests, and a relay over a real database of its own.
 
 #![allow(clippy::unwrap_used)]
 
 use std::sync::{Arc, Mutex};
 
+use sealpost_database::testing::TestDatabase;
 use sealpost_proto::{
     relay::v1 as wire,
     signal::v1::{
@@ -12,7 +13,6 @@ use sealpost_proto::{
     },
 };
 use sealpost_runtime::{Clock, Timestamp};
-use tempfile::TempDir;
 use tonic::Request;
 use wire::{device_service_server::DeviceService, platform_service_server::PlatformService};
 
@@ -108,7 +108,7 @@ pub(crate) struct Fixture {
     pub(crate) clock: Clock,
     pub(crate) public_key: [u8; 32],
     codes: Arc<LastCode>,
-    _folder: TempDir,
+    _place: TestDatabase,
 }
 
 impl Fixture {
@@ -117,11 +117,10 @@ impl Fixture {
     }
 
     pub(crate) async fn with_limits(limits: LimitsConfig) -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        let place = TestDatabase::chosen().await;
         let clock = Clock::manual(Timestamp::from_secs(1_800_000_000));
-        let url = format!("sqlite://{}/relay.db", folder.path().display());
-        let datastore = Datastore::open(url.parse().unwrap()).await.unwrap();
-        let key = BundleKey::init(&folder.path().join("bundle.key")).unwrap();
+        let datastore = Datastore::open(place.config()).await.unwrap();
+        let key = BundleKey::init(&place.folder().join("bundle.key")).unwrap();
         let public_key = key.public_key();
         let codes = Arc::new(LastCode::default());
         let relay = Relay::new(datastore, clock.clone(), key, codes.clone(), limits);
@@ -133,7 +132,7 @@ impl Fixture {
             clock,
             public_key,
             codes,
-            _folder: folder,
+            _place: place,
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use sealpost_database::DatabaseUrl;
+use sealpost_database::DatabaseConfig;
 use sealpost_runtime::{
     Role,
     config::{ClockConfig, LogConfig, MetricsConfig, Replicas, ServerConfig},
@@ -30,7 +30,7 @@ pub struct Config {
     /// The face towards operators and auditors.
     pub server: ServerConfig,
     /// Where receipts and runs are.
-    pub database: DatabaseUrl,
+    pub database: DatabaseConfig,
     /// Seconds from one run's start to the next, 1 to 86,400.
     #[serde(default = "a_minute")]
     pub interval_seconds: u64,

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use sealpost_database::{Database, DatabaseError, DatabaseUrl, PoolOptions};
+use sealpost_database::{Database, DatabaseConfig, DatabaseError, PoolOptions};
 use sealpost_proto::vault::v1::Receipt;
 use sealpost_runtime::Timestamp;
 
@@ -35,15 +35,15 @@ pub struct Datastore {
 }
 
 impl Datastore {
-    /// Opens the database at `url`; receipts must be of the `configured` key, if there is one.
+    /// Opens the `database`; receipts must be of the `configured` key, if there is one.
     ///
     /// # Errors
     /// When it cannot be opened or brought to the schema.
     pub async fn open(
-        url: DatabaseUrl,
+        database: DatabaseConfig,
         configured: Option<ReceiptKey>,
     ) -> Result<Self, DatabaseError> {
-        let database = Database::open(url, MIGRATIONS, PoolOptions::default()).await?;
+        let database = Database::open(database, MIGRATIONS, PoolOptions::default()).await?;
         Ok(Self {
             database,
             configured,

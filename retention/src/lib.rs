@@ -18,6 +18,7 @@ mod status;
 mod tables;
 
 pub use tables::{
+    MIGRATIONS,
     receipts::{Kept, SETTLING},
     runs::Run,
 };

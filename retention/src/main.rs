@@ -2,10 +2,11 @@
 
 use anyhow::Context;
 use clap::Parser;
+use sealpost_database::DatabaseCommand;
 use sealpost_proto::FILE_DESCRIPTOR_SET;
 use sealpost_retention::{
-    access::ACCESS, config::Config, datastore::Datastore, jobs::Jobs, peers::Peers, schedule,
-    service::Retention,
+    MIGRATIONS, access::ACCESS, config::Config, datastore::Datastore, jobs::Jobs, peers::Peers,
+    schedule, service::Retention,
 };
 use sealpost_runtime::{
     Clock,
@@ -20,21 +21,31 @@ use tonic::transport::Channel;
 
 /// The jobs that make retention promises true.
 #[derive(Parser)]
-#[command(name = "sealpost-retention", version)]
+#[command(
+    name = "sealpost-retention",
+    version,
+    args_conflicts_with_subcommands = true
+)]
 struct Arguments {
+    #[command(subcommand)]
+    command: Option<DatabaseCommand>,
+
     #[command(flatten)]
     service: ServiceArgs,
 }
 
 fn main() -> anyhow::Result<()> {
     process::harden().context("the process cannot be hardened")?;
-    let arguments = Arguments::parse().service;
-    let config: Config = config::load("retention", &arguments)?;
+    let Arguments { command, service } = Arguments::parse();
+    if let Some(command) = command {
+        return Ok(tokio::runtime::Runtime::new()?.block_on(command.run(MIGRATIONS))?);
+    }
+    let config: Config = config::load("retention", &service)?;
     config.check()?;
-    if config::only_checked(&arguments) {
+    if config::only_checked(&service) {
         return Ok(());
     }
-    telemetry::init("retention", &config.log, &arguments)?;
+    telemetry::init("retention", &config.log, &service)?;
     tokio::runtime::Runtime::new()?.block_on(serve(config))
 }
 

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use sealpost_database::DatabaseUrl;
+use sealpost_database::DatabaseConfig;
 use sealpost_runtime::{
     Role,
     config::{ClockConfig, LogConfig, MetricsConfig, Replicas, ServerConfig},
@@ -28,7 +28,7 @@ pub struct Config {
     /// The face towards services.
     pub server: ServerConfig,
     /// Where the records are.
-    pub database: DatabaseUrl,
+    pub database: DatabaseConfig,
     /// Whom the store calls.
     pub peers: Peers,
 }

@@ -22,6 +22,7 @@ pub mod upkeep;
 pub mod vault_watch;
 
 pub use tables::{
+    MIGRATIONS,
     events::{Event, EventKind},
     outbound::OutboundRecord,
     outbound_leases::Leased,

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use clap::Parser;
+use sealpost_database::DatabaseCommand;
 use sealpost_proto::FILE_DESCRIPTOR_SET;
 use sealpost_runtime::{
     Clock,
@@ -14,27 +15,38 @@ use sealpost_runtime::{
     tls::{self, ServiceTls},
 };
 use sealpost_store::{
-    access::ACCESS, config::Config, datastore::Datastore, service::Store, upkeep, vault_watch,
+    MIGRATIONS, access::ACCESS, config::Config, datastore::Datastore, service::Store, upkeep,
+    vault_watch,
 };
 use tokio::sync::Notify;
 
 /// The encrypted message store of one region.
 #[derive(Parser)]
-#[command(name = "sealpost-store", version)]
+#[command(
+    name = "sealpost-store",
+    version,
+    args_conflicts_with_subcommands = true
+)]
 struct Arguments {
+    #[command(subcommand)]
+    command: Option<DatabaseCommand>,
+
     #[command(flatten)]
     service: ServiceArgs,
 }
 
 fn main() -> anyhow::Result<()> {
     process::harden().context("the process cannot be hardened")?;
-    let arguments = Arguments::parse().service;
-    let config: Config = config::load("store", &arguments)?;
+    let Arguments { command, service } = Arguments::parse();
+    if let Some(command) = command {
+        return Ok(tokio::runtime::Runtime::new()?.block_on(command.run(MIGRATIONS))?);
+    }
+    let config: Config = config::load("store", &service)?;
     config.check()?;
-    if config::only_checked(&arguments) {
+    if config::only_checked(&service) {
         return Ok(());
     }
-    telemetry::init("store", &config.log, &arguments)?;
+    telemetry::init("store", &config.log, &service)?;
     tokio::runtime::Runtime::new()?.block_on(serve(config))
 }
 

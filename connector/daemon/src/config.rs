@@ -11,7 +11,7 @@ use std::{
 
 use reqwest::Url;
 use sealpost_connector_sdk::{Fingerprint, KeyFiles, NumberId, Peer, Pins};
-use sealpost_database::DatabaseUrl;
+use sealpost_database::DatabaseConfig;
 use sealpost_runtime::config::{ClockConfig, HostPorts, LogConfig, MetricsConfig, PublicTlsConfig};
 use serde::{Deserialize, Deserializer, de};
 use thiserror::Error;
@@ -27,7 +27,7 @@ pub struct Config {
     #[serde(default)]
     pub clock_file: Option<PathBuf>,
     /// The queue's database, such as `sqlite:///var/lib/sealpost/connector/queue.db`.
-    pub database: DatabaseUrl,
+    pub database: DatabaseConfig,
     /// The key that seals the queue: 32 bytes, made on the first start. Without it the queue cannot be opened.
     pub queue_key: PathBuf,
     /// Where the gateway is.

@@ -2,28 +2,39 @@
 
 use anyhow::Context;
 use clap::Parser;
-use sealpost_connector::{config::Config, connector::Connector};
+use sealpost_connector::{config::Config, connector::Connector, queue::MIGRATIONS};
+use sealpost_database::DatabaseCommand;
 use sealpost_runtime::{
     args::ServiceArgs, config, process, server::MetricsServer, shutdown, telemetry,
 };
 
 /// A business's own end of Sealpost: a Cloud-API-compatible REST face and webhooks.
 #[derive(Parser)]
-#[command(name = "sealpost-connector", version)]
+#[command(
+    name = "sealpost-connector",
+    version,
+    args_conflicts_with_subcommands = true
+)]
 struct Arguments {
+    #[command(subcommand)]
+    command: Option<DatabaseCommand>,
+
     #[command(flatten)]
     service: ServiceArgs,
 }
 
 fn main() -> anyhow::Result<()> {
     process::harden().context("the process cannot be hardened")?;
-    let arguments = Arguments::parse().service;
-    let config: Config = config::load("connector", &arguments)?;
+    let Arguments { command, service } = Arguments::parse();
+    if let Some(command) = command {
+        return Ok(tokio::runtime::Runtime::new()?.block_on(command.run(MIGRATIONS))?);
+    }
+    let config: Config = config::load("connector", &service)?;
     config.check()?;
-    if config::only_checked(&arguments) {
+    if config::only_checked(&service) {
         return Ok(());
     }
-    telemetry::init("connector", &config.log, &arguments)?;
+    telemetry::init("connector", &config.log, &service)?;
     tokio::runtime::Runtime::new()?.block_on(serve(config))
 }
 

@@ -7,7 +7,7 @@ mod businesses;
 mod numbers;
 mod tokens;
 
-use sealpost_database::{Database, DatabaseUrl, Migration, PoolOptions};
+use sealpost_database::{Database, DatabaseConfig, Migration, PoolOptions};
 
 use crate::{
     DirectoryError,
@@ -20,10 +20,12 @@ pub(crate) use businesses::{Business, PublicKeys};
 pub(crate) use numbers::Number;
 pub(crate) use tokens::Token;
 
-const MIGRATIONS: &[Migration] = &[Migration::new(
+/// The directory's schema. Append only.
+pub const MIGRATIONS: &[Migration] = &[Migration::new(
     1,
     "directory",
-    include_str!("../../migrations/0001_directory.sql"),
+    include_str!("../../migrations/sqlite/0001_directory.sql"),
+    include_str!("../../migrations/postgres/0001_directory.sql"),
 )];
 
 /// Numbers that a business may have; bounds the answer to a token that may act for all of them.
@@ -36,12 +38,12 @@ pub struct Datastore {
 }
 
 impl Datastore {
-    /// Opens the database at `url` and brings it to this binary's schema.
+    /// Opens the `database` and brings it to this binary's schema.
     ///
     /// # Errors
     /// When it cannot be opened or was made by a newer binary.
-    pub async fn open(url: DatabaseUrl) -> Result<Self, DirectoryError> {
-        let database = Database::open(url, MIGRATIONS, PoolOptions::default()).await?;
+    pub async fn open(database: DatabaseConfig) -> Result<Self, DirectoryError> {
+        let database = Database::open(database, MIGRATIONS, PoolOptions::default()).await?;
         Ok(Self { database })
     }
 
@@ -207,4 +209,14 @@ impl Datastore {
 /// A stored value that does not fit its type: only a damaged database has one.
 pub(crate) fn damaged<T>(value: Option<T>) -> Result<T, sealpost_database::DatabaseError> {
     value.ok_or(sealpost_database::DatabaseError::Damaged)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn both_dialects_make_the_same_tables() {
+        sealpost_database::testing::assert_same_schema(MIGRATIONS).await;
+    }
 }

@@ -5,8 +5,8 @@
 use std::time::Duration;
 
 use ring::digest::{SHA256, digest};
+use sealpost_database::testing::TestDatabase;
 use sealpost_runtime::{Timestamp, status::reason_of};
-use tempfile::TempDir;
 use tonic::Code;
 use tonic_types::StatusExt;
 
@@ -15,20 +15,22 @@ use super::*;
 struct Fixture {
     directory: Directory,
     clock: Clock,
-    folder: TempDir,
+    place: TestDatabase,
 }
 
 impl Fixture {
     async fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        Self::on(TestDatabase::chosen().await).await
+    }
+
+    async fn on(place: TestDatabase) -> Self {
         let clock = Clock::manual(Timestamp::from_secs(1_800_000_000));
-        let url = format!("sqlite://{}/directory.db", folder.path().display());
-        let datastore = Datastore::open(url.parse().unwrap()).await.unwrap();
+        let datastore = Datastore::open(place.config()).await.unwrap();
         let directory = Directory::new(datastore, clock.clone());
         Self {
             directory,
             clock,
-            folder,
+            place,
         }
     }
 
@@ -294,13 +296,13 @@ async fn unknown_ended_and_revoked_tokens_get_the_same_answer() {
 
 #[tokio::test]
 async fn a_tokens_text_is_in_no_file_of_the_database() {
-    let fixture = Fixture::new().await;
+    let fixture = Fixture::on(TestDatabase::sqlite()).await;
     let business = fixture.business("Bakery").await;
     let issued = fixture.token(token_wish(&business, &[])).await.unwrap();
     fixture.directory.datastore.close().await.unwrap();
     let random = issued.token.strip_prefix("sp_").unwrap();
     let (mut files, mut names_the_business) = (0, false);
-    for entry in std::fs::read_dir(fixture.folder.path()).unwrap() {
+    for entry in std::fs::read_dir(fixture.place.folder()).unwrap() {
         let bytes = std::fs::read(entry.unwrap().path()).unwrap();
         let holds = |text: &str| {
             bytes

@@ -34,12 +34,36 @@ pub enum InitError {
     ReceiptKey(#[from] EnvelopeError),
 }
 
+/// Whether a server's database holds what a root key sealed.
+async fn is_sealed(config: &Config) -> Result<bool, DatabaseError> {
+    let database = open(config).await?;
+    let sealed = database
+        .read("init", |db| {
+            Box::pin(async move { datastore::vault_key_find(db, datastore::RECEIPT_KEY).await })
+        })
+        .await?;
+    database.close().await?;
+    Ok(sealed.is_some())
+}
+
+async fn open(config: &Config) -> Result<Database, DatabaseError> {
+    Database::open(
+        config.database.clone(),
+        datastore::MIGRATIONS,
+        PoolOptions::default(),
+    )
+    .await
+}
+
 /// Makes what is absent. Safe to repeat.
 ///
 /// # Errors
 /// When something cannot be made, or would strand what is there.
 pub async fn init(config: &Config, clock: &Clock) -> Result<(), InitError> {
-    let database_there = config.database.file().is_some_and(std::path::Path::exists);
+    let database_there = match config.database.url.file() {
+        Some(file) => file.exists(),
+        None => is_sealed(config).await?,
+    };
     let root = if config.root_key.exists() {
         RootKey::load(&config.root_key)?
     } else if database_there || Keyring::exists(&config.keyring) {
@@ -54,12 +78,7 @@ pub async fn init(config: &Config, clock: &Clock) -> Result<(), InitError> {
         Keyring::create(&config.keyring, &root, clock.now()).map_err(InitError::Keyring)?;
     }
 
-    let database = Database::open(
-        config.database.clone(),
-        datastore::MIGRATIONS,
-        PoolOptions::default(),
-    )
-    .await?;
+    let database = open(config).await?;
     let sealed = ReceiptKey::create(&root, &mut OsEntropy)?;
     database
         .run_tx("init", move |tx| {

@@ -288,7 +288,10 @@ pub(crate) async fn sessions_count(
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use sealpost_database::{Database, PoolOptions};
+    use sealpost_database::{
+        Database, PoolOptions,
+        testing::{TestDatabase, on_both},
+    };
 
     use super::*;
     use crate::datastore::{MIGRATIONS, NumberRow, number_insert};
@@ -313,9 +316,8 @@ mod tests {
         }
     }
 
-    async fn database(folder: &std::path::Path) -> Database {
-        let url = format!("sqlite://{}/vault.db", folder.display());
-        Database::open(url.parse().unwrap(), MIGRATIONS, PoolOptions::default())
+    async fn database(place: &TestDatabase) -> Database {
+        Database::open(place.config(), MIGRATIONS, PoolOptions::default())
             .await
             .unwrap()
     }
@@ -332,8 +334,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_writer_who_loaded_the_rows_before_the_person_was_erased_brings_nothing_back() {
-        let folder = tempfile::tempdir().unwrap();
-        let database = database(folder.path()).await;
+        on_both(async |place| {
+        let database = database(&place).await;
         let stale = database
             .run_tx("test", |tx| {
                 Box::pin(async move {
@@ -359,42 +361,46 @@ mod tests {
             .await
             .unwrap();
         assert_eq!(rows, (true, 0));
+        })
+        .await;
     }
 
     #[tokio::test]
     async fn a_writer_whom_another_overtook_writes_nothing_at_all() {
-        let folder = tempfile::tempdir().unwrap();
-        let database = database(folder.path()).await;
-        let number = number();
-        let written = database
-            .run_tx("test", move |tx| {
-                let number = number.clone();
-                Box::pin(async move {
-                    number_insert(tx, &number).await?;
-                    let mut written = Vec::new();
-                    // New; new again; on from 1; on from 1 again, too late; on from a version that never was.
-                    for (version, mark) in [(1, 1), (1, 2), (2, 3), (2, 4), (9, 5)] {
-                        written.push(conversation_write(tx, &write(version, mark)).await?);
-                    }
-                    Ok::<_, DatabaseError>(written)
+        on_both(async |place| {
+            let database = database(&place).await;
+            let number = number();
+            let written = database
+                .run_tx("test", move |tx| {
+                    let number = number.clone();
+                    Box::pin(async move {
+                        number_insert(tx, &number).await?;
+                        let mut written = Vec::new();
+                        // New; new again; on from 1; on from 1 again, too late; on from a version that never was.
+                        for (version, mark) in [(1, 1), (1, 2), (2, 3), (2, 4), (9, 5)] {
+                            written.push(conversation_write(tx, &write(version, mark)).await?);
+                        }
+                        Ok::<_, DatabaseError>(written)
+                    })
                 })
-            })
-            .await
-            .unwrap();
-        assert_eq!(written, [true, false, true, false, false]);
-        let rows = database
-            .read("test", |db| {
-                Box::pin(async move { conversation_by_id(db, "1065", ID, true).await })
-            })
-            .await
-            .unwrap()
-            .unwrap();
-        assert_eq!((rows.subject.version, rows.subject.sealed), (2, vec![3]));
-        let sessions: Vec<_> = rows
-            .sessions
-            .into_iter()
-            .map(|row| (row.device, row.version, row.sealed))
-            .collect();
-        assert_eq!(sessions, [(1, 2, vec![3])]);
+                .await
+                .unwrap();
+            assert_eq!(written, [true, false, true, false, false]);
+            let rows = database
+                .read("test", |db| {
+                    Box::pin(async move { conversation_by_id(db, "1065", ID, true).await })
+                })
+                .await
+                .unwrap()
+                .unwrap();
+            assert_eq!((rows.subject.version, rows.subject.sealed), (2, vec![3]));
+            let sessions: Vec<_> = rows
+                .sessions
+                .into_iter()
+                .map(|row| (row.device, row.version, row.sealed))
+                .collect();
+            assert_eq!(sessions, [(1, 2, vec![3])]);
+        })
+        .await;
     }
 }

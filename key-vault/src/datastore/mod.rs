@@ -45,17 +45,24 @@ pub(crate) use vault_keys::{RECEIPT_KEY, vault_key_find, vault_key_insert};
 use sealpost_database::Migration;
 
 /// Append-only.
-pub(crate) const MIGRATIONS: &[Migration] = &[
-    Migration::new(1, "start", include_str!("../../migrations/0001_start.sql")),
+pub const MIGRATIONS: &[Migration] = &[
+    Migration::new(
+        1,
+        "start",
+        include_str!("../../migrations/sqlite/0001_start.sql"),
+        include_str!("../../migrations/postgres/0001_start.sql"),
+    ),
     Migration::new(
         2,
         "erased_subjects",
-        include_str!("../../migrations/0002_erased_subjects.sql"),
+        include_str!("../../migrations/sqlite/0002_erased_subjects.sql"),
+        include_str!("../../migrations/postgres/0002_erased_subjects.sql"),
     ),
     Migration::new(
         3,
         "shards",
-        include_str!("../../migrations/0003_shards.sql"),
+        include_str!("../../migrations/sqlite/0003_shards.sql"),
+        include_str!("../../migrations/postgres/0003_shards.sql"),
     ),
 ];
 
@@ -75,4 +82,14 @@ fn uint(value: i64) -> u64 {
 /// A small id, likewise.
 fn small(value: i64) -> u32 {
     u32::try_from(value).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn both_dialects_make_the_same_tables() {
+        sealpost_database::testing::assert_same_schema(MIGRATIONS).await;
+    }
 }

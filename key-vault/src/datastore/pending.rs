@@ -26,13 +26,14 @@ pub(crate) async fn pending_find(
     number: &str,
     ciphertext_sha256: &[u8],
 ) -> Result<Option<(Vec<u8>, bool)>, DatabaseError> {
-    Ok(query_as(
+    let found: Option<(Vec<u8>, i64)> = query_as(
         "SELECT record, identity_changed FROM pending WHERE ciphertext_sha256 = $2 AND number = $1",
     )
     .bind(number)
     .bind(ciphertext_sha256)
     .fetch_optional(db)
-    .await?)
+    .await?;
+    Ok(found.map(|(record, identity_changed)| (record, identity_changed != 0)))
 }
 
 pub(crate) async fn pending_insert(tx: &mut Tx, row: &PendingRow) -> Result<(), DatabaseError> {
@@ -47,7 +48,7 @@ pub(crate) async fn pending_insert(tx: &mut Tx, row: &PendingRow) -> Result<(), 
     .bind(i64::from(row.epoch.retention().seconds()))
     .bind(int(row.epoch.start_seconds()))
     .bind(int(row.created_at_ms))
-    .bind(row.identity_changed)
+    .bind(i64::from(row.identity_changed))
     .bind(&row.record)
     .execute(&mut **tx)
     .await?;

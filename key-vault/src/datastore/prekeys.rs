@@ -142,7 +142,7 @@ pub(crate) async fn kem_prekey_insert(
         .bind(number)
         .bind(i64::from(row.id))
         .bind(int(serial))
-        .bind(row.last_resort)
+        .bind(i64::from(row.last_resort))
         .bind(&row.sealed)
         .execute(&mut **tx)
         .await?;
@@ -154,7 +154,7 @@ pub(crate) async fn kem_prekey_find(
     number: &str,
     id: u32,
 ) -> Result<Option<KemPrekeyRow>, DatabaseError> {
-    let found: Option<(bool, Vec<u8>)> =
+    let found: Option<(i64, Vec<u8>)> =
         query_as("SELECT last_resort, sealed FROM kem_prekeys WHERE number = $1 AND id = $2")
             .bind(number)
             .bind(i64::from(id))
@@ -162,7 +162,7 @@ pub(crate) async fn kem_prekey_find(
             .await?;
     Ok(found.map(|(last_resort, sealed)| KemPrekeyRow {
         id,
-        last_resort,
+        last_resort: last_resort != 0,
         sealed,
     }))
 }

@@ -79,7 +79,11 @@ impl Vault {
     pub async fn open(config: &Config, clock: Clock) -> Result<Self, VaultError> {
         let made = config.root_key.exists()
             && Keyring::exists(&config.keyring)
-            && config.database.file().is_none_or(std::path::Path::exists);
+            && config
+                .database
+                .url
+                .file()
+                .is_none_or(std::path::Path::exists);
         if !made {
             return Err(VaultError::NotInitialised);
         }

@@ -3,6 +3,7 @@
 use std::{fs, os::unix::fs::PermissionsExt, time::Duration};
 
 use prost::Message;
+use sealpost_database::testing::TestDatabase;
 use sealpost_envelope::VerifyingKey;
 use sealpost_key_vault::{
     Vault, VaultError,
@@ -484,7 +485,7 @@ async fn rows_swapped_between_subjects_or_numbers_or_rolled_back_cost_only_their
 
 #[tokio::test]
 async fn nothing_on_disk_holds_a_phone_number_or_a_word_that_was_said() {
-    let mut fixture = Fixture::new().await;
+    let mut fixture = Fixture::on(TestDatabase::sqlite()).await;
     let (business, provisioned) = fixture.number(NUMBER, 0).await;
     let mut consumer = Consumer::new(PHONE, NUMBER);
     let now = fixture.now();
@@ -569,16 +570,16 @@ async fn a_vault_is_made_once_and_never_stranded() {
 
 #[tokio::test]
 async fn a_vault_that_was_never_made_does_not_open() {
-    let folder = tempfile::tempdir().unwrap();
+    let place = TestDatabase::chosen().await;
     let relay = sealpost_envelope::SigningKey::generate(&mut sealpost_envelope::OsEntropy).unwrap();
-    let config = crate::fixture::config(folder.path(), &relay);
+    let config = crate::fixture::config(&place, &relay);
     let clock = Clock::manual(Timestamp::from_secs(1));
     assert!(matches!(
         Vault::open(&config, clock).await,
         Err(VaultError::NotInitialised)
     ));
     assert_eq!(
-        fs::read_dir(folder.path()).unwrap().count(),
+        fs::read_dir(place.folder()).unwrap().count(),
         0,
         "and leaves nothing behind"
     );

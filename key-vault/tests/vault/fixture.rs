@@ -7,11 +7,14 @@ use std::{
 };
 
 use sealpost_database::{
-    Database, DatabaseError, Migration, PoolOptions,
+    Database, DatabaseError, PoolOptions,
     sqlx::{AssertSqlSafe, query, query_scalar},
+    testing::TestDatabase,
 };
 use sealpost_envelope::{OsEntropy, SigningKey};
-use sealpost_key_vault::{Config, Vault, VaultError, custody::init::init, service::StreamState};
+use sealpost_key_vault::{
+    Config, MIGRATIONS, Vault, VaultError, custody::init::init, service::StreamState,
+};
 use sealpost_proto::{
     record::v1::Record,
     vault::v1::{
@@ -22,7 +25,6 @@ use sealpost_proto::{
     },
 };
 use sealpost_runtime::{Clock, Timestamp};
-use tempfile::TempDir;
 
 use crate::business::Business;
 
@@ -31,7 +33,7 @@ pub const OTHER_NUMBER: &str = "106540352242923";
 pub const START: Timestamp = Timestamp::from_secs(1_780_000_000);
 
 pub struct Fixture {
-    pub folder: TempDir,
+    place: TestDatabase,
     pub clock: Clock,
     pub config: Config,
     pub vault: Vault,
@@ -48,14 +50,17 @@ pub enum Encryption {
 
 impl Fixture {
     pub async fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        Self::on(TestDatabase::chosen().await).await
+    }
+
+    pub async fn on(place: TestDatabase) -> Self {
         let relay = SigningKey::generate(&mut OsEntropy).unwrap();
-        let config = config(folder.path(), &relay);
+        let config = config(&place, &relay);
         let clock = Clock::manual(START);
         init(&config, &clock).await.unwrap();
         let vault = Vault::open(&config, clock.clone()).await.unwrap();
         Self {
-            folder,
+            place,
             clock,
             config,
             vault,
@@ -229,22 +234,9 @@ impl Fixture {
     }
 
     async fn database(&self) -> Database {
-        let migrations = [
-            Migration::new(1, "start", include_str!("../../migrations/0001_start.sql")),
-            Migration::new(
-                2,
-                "erased_subjects",
-                include_str!("../../migrations/0002_erased_subjects.sql"),
-            ),
-            Migration::new(
-                3,
-                "shards",
-                include_str!("../../migrations/0003_shards.sql"),
-            ),
-        ];
         Database::open(
             self.config.database.clone(),
-            &migrations,
+            MIGRATIONS,
             PoolOptions::default(),
         )
         .await
@@ -275,15 +267,15 @@ impl Fixture {
                 .windows(bytes.len())
                 .any(|window| window == bytes)
         }
-        holds(self.folder.path(), bytes)
+        holds(self.place.folder(), bytes)
     }
 }
 
-pub fn config(folder: &Path, relay: &SigningKey) -> Config {
+pub fn config(place: &TestDatabase, relay: &SigningKey) -> Config {
     let key = hex_of(relay.verifying_key().as_bytes());
-    let folder = folder.display();
+    let (url, folder) = (place.url(), place.folder().display());
     let text = format!(
-        "database = 'sqlite://{folder}/vault.db'\nkeyring = '{folder}/keyring'\nroot_key = '{folder}/root.key'\n\
+        "database = '{url}'\nkeyring = '{folder}/keyring'\nroot_key = '{folder}/root.key'\n\
          relay_bundle_keys = ['{key}']\n[server]\nlisten = '127.0.0.1:0'\n\
          tls = {{ certificate = 'a', private_key = 'b', ca = 'c' }}\n"
     );

@@ -132,7 +132,11 @@ async fn a_session_put_back_to_an_earlier_one_costs_its_conversation_and_never_a
 
     // Whole rows, each true in its place at its time; the subject's row is the present one.
     fixture
-        .tamper("INSERT OR REPLACE INTO sessions SELECT * FROM copy")
+        .tamper(
+            "UPDATE sessions SET row_version = copy.row_version, sealed = copy.sealed FROM copy \
+             WHERE sessions.number = copy.number AND sessions.subject_id = copy.subject_id \
+             AND sessions.device_id = copy.device_id",
+        )
         .await;
     assert_eq!(
         fixture

@@ -1,14 +1,18 @@
 //! A service's database.
 //!
 //! Owns opening, housekeeping and closing. Has no knowledge of tables. Invariant: an open `Database`
-//! has durable settings, the binary's schema, and one writer.
+//! has durable settings, the binary's schema, and one writer: of the process on SQLite, over all processes on PostgreSQL.
 
-use std::{error::Error, time::Duration};
+use std::{error::Error, sync::Arc, time::Duration};
 
-use sqlx::{AssertSqlSafe, Pool, query, query_as};
+use sqlx::{AssertSqlSafe, Connection as _, query, query_as};
 
 use crate::{
-    BoxFuture, Connection, DatabaseError, DatabaseUrl, Dialect, Migration, Reader, Tx, migration,
+    BoxFuture, Connection, DatabaseConfig, DatabaseError, Kind, Migration, Notices, Reader, Tx,
+    lending::Lender,
+    migration,
+    notices::Hub,
+    source::{Purpose, Source},
     sqlite, transaction,
 };
 
@@ -17,9 +21,11 @@ use crate::{
 pub struct PoolOptions {
     /// Connections for reading; at least one is made.
     pub readers: u32,
-    /// How long a unit of work queues for a connection before it fails as busy.
+    /// How long a unit of work queues for a connection, and for the other replicas' work, before it fails as busy.
     pub acquire_timeout: Duration,
-    /// Look for structural damage before use; takes time in proportion to the file.
+    /// How long a unit of work may take on a server, and its commit once more, before its connection is closed.
+    pub work_limit: Duration,
+    /// Look for structural damage of a file before use; takes time in proportion to it.
     pub quick_check: bool,
 }
 
@@ -28,6 +34,7 @@ impl Default for PoolOptions {
         Self {
             readers: 4,
             acquire_timeout: Duration::from_secs(30),
+            work_limit: Duration::from_secs(60),
             quick_check: false,
         }
     }
@@ -41,51 +48,81 @@ pub enum Checkpoint {
     Complete,
     /// A reader held an old state for too long; the log still has its pages. Try again later.
     Blocked,
+    /// Nothing was done: a server keeps and recycles its log by its own settings.
+    NotOurs,
 }
 
 /// An open database. Clones share it.
 #[derive(Clone)]
-pub struct Database {
-    writer: Pool<Dialect>,
-    readers: Pool<Dialect>,
+pub struct Database(Arc<Open>);
+
+struct Open {
+    source: Source,
+    writer: Lender,
+    reader: Lender,
+    hub: Hub,
 }
 
 impl Database {
-    /// Opens the database at `url`, made when absent, and applies what is missing of `migrations`.
+    /// Opens the database of `config` and applies what is missing of `migrations`. A file is made when absent, a server's database
+    /// is not. A server that does not answer yet is waited for, as long as for a connection.
     ///
     /// # Errors
-    /// When the file cannot be made private, a setting does not take hold, the database is damaged (if
-    /// asked to look), or its migrations are not a prefix of `migrations`.
+    /// When the file cannot be made private, the server is refused, a setting does not take hold, the database is damaged (if
+    /// asked to look), its migrations are not a prefix of `migrations`, or the role may not apply those that are missing.
     pub async fn open(
-        url: DatabaseUrl,
+        config: DatabaseConfig,
         migrations: &[Migration],
         options: PoolOptions,
     ) -> Result<Self, DatabaseError> {
-        let file = url.into_file();
-        sqlite::prepare_file(file.clone()).await?;
-
-        let writer = sqlite::writer_pool(&file, options.acquire_timeout).await?;
-        {
-            let mut connection = writer.acquire().await?;
-            sqlite::verify_settings(&mut connection).await?;
-            if options.quick_check {
-                sqlite::quick_check(&mut connection).await?;
-            }
-            migration::migrate(&mut connection, migrations).await?;
+        let source = Source::new(&config, options.acquire_timeout).await?;
+        let mut first = source.connect(options.acquire_timeout).await?;
+        if options.quick_check && source.kind() == Kind::Sqlite {
+            sqlite::quick_check(&mut first).await?;
         }
-        let readers = sqlite::reader_pool(&file, options.readers, options.acquire_timeout).await?;
-        Ok(Self { writer, readers })
+        migration::migrate(&mut first, source.kind(), migrations).await?;
+        first.close().await?;
+
+        let lender = |purpose, connections| Lender {
+            pool: source.pool(purpose, connections, options.acquire_timeout),
+            kind: source.kind(),
+            purpose,
+            patience: options.acquire_timeout,
+            limit: (source.kind() == Kind::Postgres).then_some(options.work_limit),
+        };
+        Ok(Self(Arc::new(Open {
+            // One connection writes: units of work queue for it in this process, first come first served, rather than meet each
+            // other at the database's lock. It also keeps their order, on a server too.
+            writer: lender(Purpose::Write, 1),
+            reader: lender(Purpose::Read, options.readers.max(1)),
+            hub: Hub::default(),
+            source,
+        })))
+    }
+
+    /// Which dialect this database speaks.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        self.0.source.kind()
+    }
+
+    /// Waits for [`Tx::notify`] of `topic`, from this process and, on a server, from every other.
+    #[must_use]
+    pub fn notices(&self, topic: &'static str) -> Notices {
+        self.0.hub.wait(topic, &self.0.source)
     }
 
     /// Runs `work` in a writing transaction, `name`d in the metrics, and commits what it did.
     ///
     /// The work runs in a task of its own: dropping this future does not stop it. It may run several
     /// times, each on a fresh transaction, so it clones what it consumes and has no effect outside
-    /// the transaction. It must not start another unit of work: there is one writer, and it has it.
+    /// the transaction. It must not start another unit of work, call another process or compute at length: there is one writer,
+    /// on a server over all replicas, and it has it.
     ///
     /// # Errors
-    /// The work's own error, after a rollback; [`DatabaseError::Busy`] when contention outlasts the tries;
-    /// [`DatabaseError::UnknownOutcome`] when the commit may or may not have taken hold.
+    /// The work's own error, after a rollback; [`DatabaseError::Busy`] and [`DatabaseError::Unavailable`] when contention or a
+    /// server's absence outlasts the tries; [`DatabaseError::TooLong`]; [`DatabaseError::UnknownOutcome`] when the commit may or
+    /// may not have taken hold.
     ///
     /// # Panics
     /// When the work panics, after a rollback.
@@ -95,7 +132,7 @@ impl Database {
         T: Send + 'static,
         E: From<DatabaseError> + Error + Send + 'static,
     {
-        transaction::write(self.writer.clone(), name, work).await
+        transaction::write(self.0.writer.clone(), self.0.hub.clone(), name, work).await
     }
 
     /// Runs `work` on one snapshot of what was committed, `name`d in the metrics. It cannot write.
@@ -111,25 +148,35 @@ impl Database {
         T: Send + 'static,
         E: From<DatabaseError> + Send + 'static,
     {
-        transaction::read(self.readers.clone(), name, work).await
+        transaction::read(self.0.reader.clone(), name, work).await
     }
 
-    /// Moves the log into the database and cuts it to nothing, so that deleted rows leave the disk.
+    /// Moves SQLite's log into the database and cuts it to nothing, so that deleted rows leave the file. A server is left alone:
+    /// its log and its free space keep deleted rows until its own settings let them go.
     ///
     /// Holds the writer meanwhile, up to the busy timeout of 10 s when a reader is in the way.
     ///
     /// # Errors
     /// When the database fails it.
     pub async fn checkpoint(&self) -> Result<Checkpoint, DatabaseError> {
-        self.on_writer(|connection| Box::pin(checkpoint(connection)))
-            .await
+        match self.kind() {
+            Kind::Sqlite => {
+                self.on_writer(|connection| Box::pin(checkpoint(connection)))
+                    .await
+            }
+            Kind::Postgres => Ok(Checkpoint::NotOurs),
+        }
     }
 
-    /// Gives up to `pages` free pages back to the file system; answers how many are still free.
+    /// Gives up to `pages` free pages of SQLite's file back to the file system; answers how many are still free. On a server,
+    /// whose autovacuum reuses the space of deleted rows, it does nothing and answers 0.
     ///
     /// # Errors
     /// When the database fails it.
     pub async fn incremental_vacuum(&self, pages: u32) -> Result<u64, DatabaseError> {
+        if self.kind() == Kind::Postgres {
+            return Ok(0);
+        }
         self.on_writer(move |connection| {
             Box::pin(async move {
                 let vacuum = format!("PRAGMA incremental_vacuum({pages})");
@@ -148,9 +195,10 @@ impl Database {
     /// # Errors
     /// When the log could not be emptied; the database is closed and nothing committed is lost.
     pub async fn close(&self) -> Result<(), DatabaseError> {
-        self.readers.close().await;
+        self.0.hub.close();
+        self.0.reader.pool.close().await;
         let emptied = self.checkpoint().await;
-        self.writer.close().await;
+        self.0.writer.pool.close().await;
         emptied.map(|_| ())
     }
 
@@ -162,7 +210,7 @@ impl Database {
             + 'static,
         T: Send + 'static,
     {
-        let writer = self.writer.clone();
+        let writer = self.0.writer.pool.clone();
         transaction::detached(async move { work(&mut *writer.acquire().await?).await }).await
     }
 }

@@ -1,18 +1,16 @@
 //! What can go wrong with a database, sorted by what a caller can do about it.
 //!
-//! Owns the reading of the dialects' error codes. Never repeats a bound value: texts here are fixed,
-//! and the sources name statements' tables and columns at most.
+//! Owns the sorting; the dialects' codes are read in [`crate::codes`]. Never repeats a bound value or a URL: texts here are
+//! fixed, and the sources name statements' tables and columns at most.
 
-use std::error::Error;
+use std::{error::Error, time::Duration};
 
 use sqlx::migrate::MigrateError;
 
-/// SQLite's primary result codes (<https://sqlite.org/rescode.html>); the low byte of every extended one.
-mod sqlite_code {
-    pub(super) const BUSY: i32 = 5;
-    pub(super) const LOCKED: i32 = 6;
-    pub(super) const CONSTRAINT: i32 = 19;
-}
+use crate::{
+    codes::{self, Ending, Failure},
+    postgres::Unfit,
+};
 
 /// A failure of the database, or of its use.
 #[derive(Debug, thiserror::Error)]
@@ -22,8 +20,17 @@ pub enum DatabaseError {
     #[error("the database's file could not be prepared")]
     File(#[source] std::io::Error),
     /// The database cannot be opened.
-    #[error("the database could not be opened")]
-    Open(#[source] sqlx::Error),
+    #[error("the database could not be opened: {advice}")]
+    Open {
+        /// What an operator should look at.
+        advice: &'static str,
+        /// What failed.
+        #[source]
+        source: sqlx::Error,
+    },
+    /// The PostgreSQL server could lose what it calls committed, or is not the one to write to.
+    #[error("the database server is refused")]
+    Unfit(#[source] Unfit),
     /// A setting that durability or erasure rests on did not take hold.
     #[error("the database refused the setting {name}: {found} instead of {wanted}")]
     Setting {
@@ -57,12 +64,31 @@ pub enum DatabaseError {
         /// The offending version.
         version: i64,
     },
+    /// The database lacks migrations, and the role that opened it may not apply them.
+    #[error(
+        "the database lacks migration {version} and this role may not apply it; run `{program} migrate --database <URL of the owner>`"
+    )]
+    MigrationNotAllowed {
+        /// The first that is missing.
+        version: i64,
+        /// This program.
+        program: String,
+    },
     /// A migration failed and was rolled back.
     #[error("the database could not be migrated")]
     Migrate(#[source] MigrateError),
     /// The database stayed locked, or the work in front of ours took too long. Nothing was written.
     #[error("the database is busy")]
     Busy(#[source] sqlx::Error),
+    /// The server went away, is starting, stopping, full, or no longer the one to write to. Nothing was written.
+    #[error("the database is not available")]
+    Unavailable(#[source] sqlx::Error),
+    /// The unit of work took too long and its connection was closed. Nothing was written.
+    #[error("the database work was not done within {} s and was given up", limit.as_secs())]
+    TooLong {
+        /// The limit.
+        limit: Duration,
+    },
     /// The database was closed. Nothing was written.
     #[error("the database is closed")]
     Closed,
@@ -79,7 +105,10 @@ impl DatabaseError {
     /// Whether nothing was written and the same work may succeed when it is tried again.
     #[must_use]
     pub fn is_conflict(&self) -> bool {
-        matches!(self, Self::Busy(_))
+        matches!(
+            self,
+            Self::Busy(_) | Self::Unavailable(_) | Self::TooLong { .. }
+        )
     }
 
     /// Whether the transaction may or may not have been committed.
@@ -89,69 +118,67 @@ impl DatabaseError {
     }
 
     /// Sorts what `COMMIT` answered.
-    ///
-    /// A refused commit leaves the transaction open, so it is known to have failed. Everything else,
-    /// a failed fsync above all, may leave the frames in the log for a recovery to find.
     pub(crate) fn from_commit(error: sqlx::Error) -> Self {
-        match sqlite_code(&error) {
-            Some(sqlite_code::BUSY | sqlite_code::LOCKED) => Self::Busy(error),
-            Some(sqlite_code::CONSTRAINT) => Self::Statement(error),
-            _ => Self::UnknownOutcome(Some(error)),
+        let error = codes::discreet(error);
+        match codes::ending(&error) {
+            Ending::Contention => Self::Busy(error),
+            Ending::RolledBack => Self::Statement(error),
+            Ending::Unknown => Self::UnknownOutcome(Some(error)),
         }
     }
 
-    pub(crate) fn from_migrate(error: MigrateError, known: i64) -> Self {
-        match error {
-            MigrateError::VersionMissing(found) if found > known => {
-                Self::NewerDatabase { found, known }
-            }
-            MigrateError::VersionMissing(version) | MigrateError::VersionMismatch(version) => {
-                Self::MigrationChanged { version }
-            }
-            other => Self::Migrate(other),
+    /// Sorts a failure to open.
+    pub(crate) fn from_open(error: sqlx::Error) -> Self {
+        let source = codes::discreet(error);
+        Self::Open {
+            advice: codes::advice(&source),
+            source,
         }
+    }
+
+    pub(crate) fn from_migrate(error: MigrateError) -> Self {
+        Self::Migrate(match error {
+            MigrateError::Execute(error) => MigrateError::Execute(codes::discreet(error)),
+            MigrateError::ExecuteMigration(error, version) => {
+                MigrateError::ExecuteMigration(codes::discreet(error), version)
+            }
+            other => other,
+        })
     }
 }
 
 impl From<sqlx::Error> for DatabaseError {
     fn from(error: sqlx::Error) -> Self {
+        let error = codes::discreet(error);
         match error {
             sqlx::Error::PoolClosed => Self::Closed,
             sqlx::Error::PoolTimedOut => Self::Busy(error),
-            _ if is_contention(&error) => Self::Busy(error),
-            _ => Self::Statement(error),
+            _ => match codes::failure(&error) {
+                Failure::Contention => Self::Busy(error),
+                Failure::Unavailable => Self::Unavailable(error),
+                Failure::Final => Self::Statement(error),
+            },
         }
     }
 }
 
-/// Whether a unit of work failed, at whatever depth of its own error, because of contention that a
-/// second try may get past. A pool that timed out is not tried again: its queue is the trouble.
-pub(crate) fn caused_by_contention(error: &(dyn Error + 'static)) -> bool {
+/// Whether a unit of work failed, at whatever depth of its own error, in a way that a second try may get past: contention or a
+/// server that went away. A pool that timed out is not tried again: its queue is the trouble.
+pub(crate) fn may_succeed_again(error: &(dyn Error + 'static)) -> bool {
     let mut cause = Some(error);
     while let Some(error) = cause {
         match error.downcast_ref() {
-            Some(DatabaseError::Busy(source)) => return is_contention(source),
+            Some(DatabaseError::Busy(source) | DatabaseError::Unavailable(source)) => {
+                return codes::failure(source) != Failure::Final;
+            }
             Some(_) => return false,
             None => {}
         }
         // A transparent wrapper hides the `DatabaseError` itself but not its source.
         if let Some(error) = error.downcast_ref() {
-            return is_contention(error);
+            return codes::failure(error) != Failure::Final;
         }
         cause = error.source();
     }
     false
-}
-
-fn is_contention(error: &sqlx::Error) -> bool {
-    matches!(
-        sqlite_code(error),
-        Some(sqlite_code::BUSY | sqlite_code::LOCKED)
-    )
-}
-
-/// SQLite's primary result code, if that is what failed.
-pub(crate) fn sqlite_code(error: &sqlx::Error) -> Option<i32> {
-    let code: i32 = error.as_database_error()?.code()?.parse().ok()?;
-    Some(code & 0xff)
 }

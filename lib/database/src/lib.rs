@@ -9,14 +9,18 @@
 //! dialect, TLS provider and features are decided once.
 //!
 //! # Conventions
-//! - Time is `INTEGER`, milliseconds since the Unix epoch. It is a parameter, never `CURRENT_TIMESTAMP`.
-//! - Ids, tags, digests and sealed bytes are `BLOB`; enums are small `INTEGER`s with fixed numbers.
-//! - Tables are `STRICT`. Bind and read only `i64`, `bool`, text, bytes and `Option`s of these.
-//! - Placeholders are `$1`, `$2`, …: both dialects read them. `ON CONFLICT` and `RETURNING` are shared
-//!   too; `INSERT OR REPLACE`, `rowid` and `last_insert_rowid` are not.
+//! - Time is `INTEGER` (`BIGINT`), milliseconds since the Unix epoch. It is a parameter, never `CURRENT_TIMESTAMP`.
+//! - Ids, tags, digests and sealed bytes are `BLOB` (`BYTEA`); enums and booleans are small integers with fixed numbers.
+//! - SQLite's tables are `STRICT`. Bind and read only `i64`, text, bytes and `Option`s of these: a `bool` is an integer here.
+//! - Placeholders are `$1`, `$2`, …: both dialects read them. `ON CONFLICT` and `RETURNING` are shared too; `INSERT OR REPLACE`,
+//!   `rowid` and `last_insert_rowid` are not. PostgreSQL wants a name for a subquery in `FROM`, `CAST(SUM(x) AS BIGINT)`, and a
+//!   `CAST` around a placeholder whose type nothing tells.
+//! - A failed statement ends the transaction: avoid it by `ON CONFLICT`, never catch it and go on.
+//! - One writer at a time, on SQLite by its file, on PostgreSQL by a lock that every `run_tx` takes first, over all replicas:
+//!   `docs/decisions/0009`. What a transaction reads stays true until it commits, and ids grow in the order of commits.
 //! - Every statement is bounded: by key, or by `LIMIT`.
 //! - Statements are literals; values are bound. No macro of sqlx is used, nothing is checked at build.
-//! - Migrations are append-only files. One that has shipped is never edited: its checksum is kept.
+//! - Migrations are append-only files, one for each dialect. One that has shipped is never edited: its checksum is kept.
 //!
 //! # Adding a table
 //! One file per table. Functions are called `noun_verb`. Writers take [`&mut Tx`](Tx), which proves
@@ -24,14 +28,16 @@
 //! [`Reader`] both coerce, so that one function serves inside and outside a transaction.
 //!
 //! ```
-//! use sealpost_database::{Connection, Database, DatabaseError, DatabaseUrl, Migration, PoolOptions, Tx};
+//! use sealpost_database::{Connection, Database, DatabaseConfig, DatabaseError, Migration, PoolOptions, Tx};
 //! use sealpost_database::sqlx::query_scalar;
 //!
-//! // A service keeps these in `migrations/0001_lamps.sql` and names them with `include_str!`.
+//! // A service keeps these in `migrations/sqlite/0001_lamps.sql` and `migrations/postgres/0001_lamps.sql`, and names them with
+//! // `include_str!`.
 //! const MIGRATIONS: &[Migration] = &[Migration::new(
 //!     1,
 //!     "lamps",
 //!     "CREATE TABLE lamps (id BLOB NOT NULL PRIMARY KEY, lit_at INTEGER NOT NULL) STRICT;",
+//!     "CREATE TABLE lamps (id BYTEA NOT NULL PRIMARY KEY, lit_at BIGINT NOT NULL);",
 //! )];
 //!
 //! // The table's file, `lamps.rs`.
@@ -54,8 +60,8 @@
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! # let folder = tempfile::tempdir()?;
-//! # let url: DatabaseUrl = format!("sqlite://{}/lamps.db", folder.path().display()).parse()?;
-//! let database = Database::open(url, MIGRATIONS, PoolOptions::default()).await?;
+//! # let config: DatabaseConfig = format!("sqlite://{}/lamps.db", folder.path().display()).parse()?;
+//! let database = Database::open(config, MIGRATIONS, PoolOptions::default()).await?;
 //!
 //! // A unit of work owns what it needs, and may run more than once: clone inside the closure.
 //! let id = vec![7_u8; 16];
@@ -77,19 +83,32 @@
 //! # }
 //! ```
 
+mod codes;
+mod command;
 mod database;
 mod error;
+mod grants;
+mod lending;
 mod measure;
 mod migration;
+mod notices;
+mod postgres;
 mod retry;
+mod source;
 mod sqlite;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 mod transaction;
 mod url;
 
+pub use command::{DatabaseCommand, MigrateCommand, MigrateCommandError};
 pub use database::{Checkpoint, Database, PoolOptions};
 pub use error::DatabaseError;
 pub use migration::Migration;
+pub use notices::Notices;
+pub use postgres::Unfit;
+pub use source::Kind;
 pub use transaction::{BoxFuture, Connection, Dialect, Reader, Row, Tx};
-pub use url::{DatabaseUrl, DatabaseUrlError};
+pub use url::{DatabaseConfig, DatabaseUrl, DatabaseUrlError};
 
 pub use sqlx;

@@ -1,34 +1,36 @@
-//! SQLite: its file, its settings, its pools.
+//! SQLite: its file and its settings.
 //!
 //! Owns what makes a committed row survive a power cut and a deleted one disappear. Has no knowledge
-//! of transactions' contents. Invariant: a pool is only handed out after the settings read back as set.
+//! of transactions' contents. Invariant: a connection is only used after its settings read back as set.
 
 use std::{
     fs::{DirBuilder, File, OpenOptions, Permissions},
     io,
     os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
-    time::Duration,
 };
 
-use sqlx::{
-    AssertSqlSafe, ConnectOptions, Connection as _, Pool,
-    pool::PoolOptions,
-    query_scalar, raw_sql,
-    sqlite::{SqliteAutoVacuum, SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous},
-};
+use sqlx::{AssertSqlSafe, query_scalar, raw_sql};
 
-use crate::{Connection, DatabaseError, Dialect, error};
+use crate::{Connection, DatabaseError, source::Purpose};
 
-/// How long a statement waits for another process's lock; our own writers queue before the pool.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
-/// The log is cut back to this after a checkpoint that could restart it, in bytes.
-const LOG_LIMIT: &str = "67108864";
+/// The order matters: a connection waits for others' locks before it asks for one, and `auto_vacuum` only takes before the log
+/// and the first table. Setting it takes the write lock, so the writer alone does. Milliseconds.
+const SETTLE_WRITER: &str = "PRAGMA busy_timeout = 10000; PRAGMA auto_vacuum = INCREMENTAL";
+const SETTLE_READER: &str = "PRAGMA busy_timeout = 10000; PRAGMA query_only = ON";
 
-/// SQLite's generic result code.
-const SQLITE_ERROR: i32 = 1;
+/// The size is in bytes.
+const SETTLE: &str = "\
+    PRAGMA journal_mode = WAL; \
+    PRAGMA synchronous = FULL; \
+    PRAGMA foreign_keys = ON; \
+    PRAGMA secure_delete = ON; \
+    PRAGMA temp_store = MEMORY; \
+    PRAGMA mmap_size = 0; \
+    PRAGMA trusted_schema = OFF; \
+    PRAGMA journal_size_limit = 67108864";
 
-/// Pragmas that must read back as wanted on the writer, or the database is not opened.
+/// Pragmas that must read back as wanted, or the connection is not used.
 const SETTINGS: &[(&str, i64)] = &[
     ("synchronous", 2),   // FULL: a commit is on the disk before it is answered.
     ("secure_delete", 1), // Deleted content is overwritten with zeros.
@@ -75,85 +77,50 @@ fn prepare_file_blocking(file: &Path) -> io::Result<()> {
     }
 }
 
-/// The one connection that writes. Writers queue for it in this process, first come first served,
-/// rather than meet each other as `SQLITE_BUSY`.
-pub(crate) async fn writer_pool(
-    file: &Path,
-    wait: Duration,
-) -> Result<Pool<Dialect>, DatabaseError> {
-    // auto_vacuum only takes before the first table; sqlx sends it before journal_mode, as it must be.
-    let options = common_options(file).auto_vacuum(SqliteAutoVacuum::Incremental);
-    connect(options, 1, wait).await
-}
-
-/// The connections that read and cannot write.
-pub(crate) async fn reader_pool(
-    file: &Path,
-    readers: u32,
-    wait: Duration,
-) -> Result<Pool<Dialect>, DatabaseError> {
-    connect(
-        common_options(file).pragma("query_only", "ON"),
-        readers.max(1),
-        wait,
-    )
-    .await
-}
-
-fn common_options(file: &Path) -> SqliteConnectOptions {
-    SqliteConnectOptions::new()
-        .filename(file)
-        .create_if_missing(false)
-        .busy_timeout(BUSY_TIMEOUT)
-        .journal_mode(SqliteJournalMode::Wal)
-        .synchronous(SqliteSynchronous::Full)
-        .foreign_keys(true)
-        .pragma("secure_delete", "ON")
-        .pragma("temp_store", "MEMORY")
-        .pragma("mmap_size", "0")
-        .pragma("trusted_schema", "OFF")
-        .pragma("journal_size_limit", LOG_LIMIT)
-        .disable_statement_logging()
-}
-
-async fn connect(
-    options: SqliteConnectOptions,
-    connections: u32,
-    wait: Duration,
-) -> Result<Pool<Dialect>, DatabaseError> {
-    PoolOptions::new()
-        .max_connections(connections)
-        .acquire_timeout(wait)
-        .idle_timeout(None)
-        .max_lifetime(None)
-        // Tested on release instead, where an open transaction would be found.
-        .test_before_acquire(false)
-        .after_release(|connection, _| Box::pin(leave_clean(connection)))
-        .connect_with(options)
-        .await
-        .map_err(DatabaseError::Open)
-}
-
-/// Ends whatever is open on a returned connection; `false` closes the connection instead.
+/// The file's URL as the driver reads it.
 ///
-/// Asked of SQLite itself, since sqlx's own count knows nothing of a `BEGIN` sent as a statement.
-async fn leave_clean(connection: &mut Connection) -> Result<bool, sqlx::Error> {
-    match raw_sql("ROLLBACK").execute(&mut *connection).await {
-        Ok(_) => {
-            tracing::warn!("a connection came back with a transaction open; it was rolled back");
+/// # Errors
+/// When the path is not UTF-8.
+pub(crate) fn driver_url(file: &Path) -> Result<String, DatabaseError> {
+    let absolute = std::path::absolute(file).map_err(DatabaseError::File)?;
+    let path = absolute
+        .to_str()
+        .ok_or_else(|| DatabaseError::File(io::ErrorKind::InvalidFilename.into()))?;
+    let mut url = "sqlite://".to_owned();
+    for byte in path.bytes() {
+        if byte.is_ascii_alphanumeric() || b"/._-~".contains(&byte) {
+            url.push(char::from(byte));
+        } else {
+            url.push_str(&format!("%{byte:02X}"));
         }
-        // The usual case: "cannot rollback - no transaction is active".
-        Err(error) if error::sqlite_code(&error) == Some(SQLITE_ERROR) => {}
-        Err(error) => return Err(error),
     }
-    Ok(!connection.is_in_transaction())
+    // Not created here: it was, with its permissions.
+    Ok(url + "?mode=rw")
+}
+
+/// Makes a new connection's settings and reads them back.
+pub(crate) async fn settle(
+    connection: &mut Connection,
+    purpose: Purpose,
+) -> Result<(), DatabaseError> {
+    let first = match purpose {
+        Purpose::Write => SETTLE_WRITER,
+        Purpose::Read => SETTLE_READER,
+    };
+    for settings in [first, SETTLE] {
+        raw_sql(settings)
+            .execute(&mut *connection)
+            .await
+            .map_err(DatabaseError::from_open)?;
+    }
+    verify_settings(connection).await
 }
 
 /// Reads the settings back.
 ///
 /// # Errors
 /// `Setting` for the first that did not take hold, as on a file system that cannot keep a log.
-pub(crate) async fn verify_settings(connection: &mut Connection) -> Result<(), DatabaseError> {
+async fn verify_settings(connection: &mut Connection) -> Result<(), DatabaseError> {
     let journal: String = query_scalar("PRAGMA journal_mode")
         .fetch_one(&mut *connection)
         .await?;
@@ -203,77 +170,25 @@ pub(crate) async fn quick_check(connection: &mut Connection) -> Result<(), Datab
 mod tests {
     #![allow(clippy::unwrap_used)]
 
+    use sqlx::{Connection as _, any::install_default_drivers};
+
     use super::*;
 
-    async fn pool(folder: &tempfile::TempDir) -> Pool<Dialect> {
-        let file = folder.path().join("rows.db");
-        prepare_file(file.clone()).await.unwrap();
-        let pool = writer_pool(&file, Duration::from_secs(5)).await.unwrap();
-        raw_sql("CREATE TABLE rows (a INTEGER) STRICT")
-            .execute(&pool)
-            .await
-            .unwrap();
-        pool
-    }
-
-    async fn rows(pool: &Pool<Dialect>) -> i64 {
-        query_scalar("SELECT count(*) FROM rows")
-            .fetch_one(pool)
+    async fn connect(file: &Path) -> Connection {
+        install_default_drivers();
+        prepare_file(file.to_owned()).await.unwrap();
+        Connection::connect(&driver_url(file).unwrap())
             .await
             .unwrap()
-    }
-
-    #[tokio::test]
-    async fn a_transaction_that_sqlx_does_not_know_of_is_rolled_back_on_release() {
-        let folder = tempfile::tempdir().unwrap();
-        let pool = pool(&folder).await;
-        let mut connection = pool.acquire().await.unwrap();
-        raw_sql("BEGIN; INSERT INTO rows VALUES (1)")
-            .execute(&mut *connection)
-            .await
-            .unwrap();
-        drop(connection);
-
-        let next = pool.begin_with("BEGIN IMMEDIATE").await.unwrap();
-        next.commit().await.unwrap();
-        assert_eq!(rows(&pool).await, 0);
-    }
-
-    #[tokio::test]
-    async fn a_connection_on_which_sqlx_counts_a_transaction_is_closed_on_release() {
-        let folder = tempfile::tempdir().unwrap();
-        let pool = pool(&folder).await;
-        let mut connection = pool.acquire().await.unwrap();
-        raw_sql("CREATE TEMP TABLE mark (a INTEGER)")
-            .execute(&mut *connection)
-            .await
-            .unwrap();
-        // A transaction whose end is never told, as after a crash between two awaits.
-        #[allow(clippy::mem_forget)]
-        std::mem::forget(connection.begin().await.unwrap());
-        drop(connection);
-
-        let marks: i64 = query_scalar("SELECT count(*) FROM sqlite_temp_schema")
-            .fetch_one(&pool)
-            .await
-            .unwrap();
-        assert_eq!(marks, 0, "the connection was lent again");
-        pool.begin_with("BEGIN IMMEDIATE")
-            .await
-            .unwrap()
-            .commit()
-            .await
-            .unwrap();
     }
 
     #[tokio::test]
     async fn a_setting_that_does_not_take_hold_is_refused() {
         let folder = tempfile::tempdir().unwrap();
-        let pool = pool(&folder).await;
-        let mut connection = pool.acquire().await.unwrap();
-        verify_settings(&mut connection).await.unwrap();
+        let mut connection = connect(&folder.path().join("rows.db")).await;
+        settle(&mut connection, Purpose::Write).await.unwrap();
         raw_sql("PRAGMA synchronous = NORMAL")
-            .execute(&mut *connection)
+            .execute(&mut connection)
             .await
             .unwrap();
         let error = verify_settings(&mut connection).await.unwrap_err();
@@ -287,5 +202,18 @@ mod tests {
             ),
             "{error:?}"
         );
+    }
+
+    #[tokio::test]
+    async fn a_path_may_hold_any_character() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("50% of #1?ä and more.db");
+        let mut connection = connect(&file).await;
+        settle(&mut connection, Purpose::Write).await.unwrap();
+        raw_sql("CREATE TABLE rows (a INTEGER) STRICT")
+            .execute(&mut connection)
+            .await
+            .unwrap();
+        assert!(file.metadata().unwrap().len() > 0);
     }
 }

@@ -2,9 +2,11 @@
 //!
 //! Owns the life of a transaction from `BEGIN` to its outcome. Has no knowledge of what the work
 //! does. Invariant: once started, the work runs in a task of its own to commit or rollback; dropping
-//! the future that awaits it drops the answer, not the work.
+//! the future that awaits it drops the answer, not the work; and a connection whose transaction's end is
+//! not known is closed, never lent again.
 
 use std::{
+    collections::BTreeSet,
     error::Error,
     fmt,
     future::Future,
@@ -14,43 +16,62 @@ use std::{
     pin::Pin,
 };
 
-use sqlx::{Pool, Transaction};
 use tracing::Instrument;
 
 use crate::{
     DatabaseError,
-    error::caused_by_contention,
+    error::may_succeed_again,
+    lending::{Lender, Lent},
     measure::{Outcome, Stopwatch},
+    notices::Hub,
     retry,
 };
 
-/// The dialect of this build. PostgreSQL will stand beside it, so name these aliases, not sqlx's types.
-pub type Dialect = sqlx::Sqlite;
-/// A connection of the dialect: what functions that only read take.
-pub type Connection = sqlx::SqliteConnection;
-/// A row of the dialect.
-pub type Row = sqlx::sqlite::SqliteRow;
+/// Both dialects, picked at run time. Name these aliases, not sqlx's types.
+pub type Dialect = sqlx::Any;
+/// A connection of either dialect: what functions that only read take.
+pub type Connection = sqlx::AnyConnection;
+/// A row of either dialect.
+pub type Row = sqlx::any::AnyRow;
 /// The future of a unit of work: `Box::pin(async move { … })`.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// An open writing transaction. Only [`Database::run_tx`](crate::Database::run_tx) makes and ends one.
-pub struct Tx(Transaction<'static, Dialect>);
+pub struct Tx {
+    lent: Lent,
+    topics: BTreeSet<&'static str>,
+}
 
 /// An open reading transaction: every statement sees the same committed state and none can write.
-pub struct Reader(Transaction<'static, Dialect>);
+pub struct Reader(Lent);
+
+impl Tx {
+    /// Wakes those who wait for `topic`, in every replica, once this transaction is committed.
+    ///
+    /// A topic is a fixed word of `a-z` and `_`; it says that there is something to look for in the tables, never what.
+    pub fn notify(&mut self, topic: &'static str) {
+        debug_assert!(topic.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'));
+        self.topics.insert(topic);
+    }
+}
 
 /// Runs `work` on the writer and commits, again after contention, a bounded number of times.
-pub(crate) async fn write<T, E, F>(pool: Pool<Dialect>, name: &'static str, work: F) -> Result<T, E>
+pub(crate) async fn write<T, E, F>(
+    lender: Lender,
+    hub: Hub,
+    name: &'static str,
+    work: F,
+) -> Result<T, E>
 where
     F: for<'t> FnMut(&'t mut Tx) -> BoxFuture<'t, Result<T, E>> + Send + 'static,
     T: Send + 'static,
     E: From<DatabaseError> + Error + Send + 'static,
 {
-    detached(retried_write(pool, name, work)).await
+    detached(retried_write(lender, hub, name, work)).await
 }
 
 /// Runs `work` on a reader, inside one snapshot.
-pub(crate) async fn read<T, E, F>(pool: Pool<Dialect>, name: &'static str, work: F) -> Result<T, E>
+pub(crate) async fn read<T, E, F>(lender: Lender, name: &'static str, work: F) -> Result<T, E>
 where
     F: for<'t> FnOnce(&'t mut Reader) -> BoxFuture<'t, Result<T, E>> + Send + 'static,
     T: Send + 'static,
@@ -58,16 +79,21 @@ where
 {
     detached(async move {
         let stopwatch = Stopwatch::start(name);
-        let mut reader = match pool.begin_with("BEGIN DEFERRED").await {
-            Ok(transaction) => Reader(transaction),
+        let mut reader = match lender.begin().await {
+            Ok(lent) => Reader(lent),
             Err(error) => {
                 stopwatch.finish(Outcome::Failed);
-                return Err(DatabaseError::from(error).into());
+                return Err(error.into());
             }
         };
-        let answer = work(&mut reader).await;
-        // A reader has nothing to lose: if this fails, `after_release` ends the snapshot or the connection.
-        reader.0.rollback().await.ok();
+        let answer = match lender.limited(work(&mut reader)).await {
+            Ok(answer) => answer,
+            Err(error) => {
+                stopwatch.finish(Outcome::Failed);
+                return Err(error.into());
+            }
+        };
+        reader.0.rollback().await;
         stopwatch.finish(if answer.is_ok() {
             Outcome::Done
         } else {
@@ -79,7 +105,8 @@ where
 }
 
 async fn retried_write<T, E, F>(
-    pool: Pool<Dialect>,
+    lender: Lender,
+    hub: Hub,
     name: &'static str,
     mut work: F,
 ) -> Result<T, E>
@@ -90,9 +117,9 @@ where
     let stopwatch = Stopwatch::start(name);
     let mut tries = 1;
     loop {
-        let (answer, outcome) = write_once(&pool, &mut work).await;
+        let (answer, outcome) = write_once(&lender, &hub, &mut work).await;
         match answer {
-            Err(error) if tries < retry::MAX_TRIES && caused_by_contention(&error) => {
+            Err(error) if tries < retry::MAX_TRIES && may_succeed_again(&error) => {
                 stopwatch.retried();
                 // Jitter wants only to differ between processes: std's hash seed does.
                 let jitter = RandomState::new().hash_one(tries);
@@ -107,32 +134,38 @@ where
     }
 }
 
-async fn write_once<T, E, F>(pool: &Pool<Dialect>, work: &mut F) -> (Result<T, E>, Outcome)
+async fn write_once<T, E, F>(lender: &Lender, hub: &Hub, work: &mut F) -> (Result<T, E>, Outcome)
 where
     F: for<'t> FnMut(&'t mut Tx) -> BoxFuture<'t, Result<T, E>>,
     E: From<DatabaseError>,
 {
-    // IMMEDIATE takes the write lock first, so that what the work reads cannot be overtaken before it
-    // writes and no statement in its middle meets another process's lock.
-    let mut tx = match pool.begin_with("BEGIN IMMEDIATE").await {
-        Ok(transaction) => Tx(transaction),
-        Err(error) => return (Err(DatabaseError::from(error).into()), Outcome::Failed),
+    let lent = match lender.begin().await {
+        Ok(lent) => lent,
+        Err(error) => return (Err(error.into()), Outcome::Failed),
     };
-    match work(&mut tx).await {
-        Ok(answer) => match tx.0.commit().await.map_err(DatabaseError::from_commit) {
-            Ok(()) => (Ok(answer), Outcome::Done),
-            Err(error) => {
-                let outcome = if error.is_unknown_outcome() {
-                    Outcome::Unknown
-                } else {
-                    Outcome::Failed
-                };
-                (Err(error.into()), outcome)
+    let mut tx = Tx {
+        lent,
+        topics: BTreeSet::new(),
+    };
+    let answer = match lender.limited(work(&mut tx)).await {
+        Ok(answer) => answer,
+        // Dropped here, the connection is closed: the server rolls back.
+        Err(error) => return (Err(error.into()), Outcome::Failed),
+    };
+    match answer {
+        Ok(answer) => {
+            let committed = tx.lent.commit(&tx.topics).await;
+            // After an unknown outcome too: a look at the tables for nothing costs little.
+            hub.wake(&tx.topics);
+            match committed {
+                Ok(()) => (Ok(answer), Outcome::Done),
+                Err(error) if error.is_unknown_outcome() => (Err(error.into()), Outcome::Unknown),
+                Err(error) => (Err(error.into()), Outcome::Failed),
             }
-        },
+        }
         Err(error) => {
-            // The work's own error is the answer; a failed rollback is `after_release`'s to settle.
-            tx.0.rollback().await.ok();
+            // The work's own error is the answer.
+            tx.lent.rollback().await;
             (Err(error), Outcome::RolledBack)
         }
     }
@@ -159,13 +192,13 @@ impl Deref for Tx {
     type Target = Connection;
 
     fn deref(&self) -> &Connection {
-        &self.0
+        &self.lent
     }
 }
 
 impl DerefMut for Tx {
     fn deref_mut(&mut self) -> &mut Connection {
-        &mut self.0
+        &mut self.lent
     }
 }
 

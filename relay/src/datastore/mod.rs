@@ -21,7 +21,7 @@ mod statistics;
 mod submissions;
 mod submit;
 
-use sealpost_database::{Database, DatabaseError, DatabaseUrl, Migration, PoolOptions};
+use sealpost_database::{Database, DatabaseConfig, DatabaseError, Migration, PoolOptions};
 
 use crate::{
     RelayError,
@@ -33,12 +33,19 @@ pub(crate) use device_queue::Waiting;
 pub(crate) use inbound::Collected;
 pub(crate) use keys::Prekeys;
 
-const MIGRATIONS: &[Migration] = &[
-    Migration::new(1, "relay", include_str!("../../migrations/0001_relay.sql")),
+/// The relay's schema. Append only.
+pub const MIGRATIONS: &[Migration] = &[
+    Migration::new(
+        1,
+        "relay",
+        include_str!("../../migrations/sqlite/0001_relay.sql"),
+        include_str!("../../migrations/postgres/0001_relay.sql"),
+    ),
     Migration::new(
         2,
         "envelope_requests",
-        include_str!("../../migrations/0002_envelope_requests.sql"),
+        include_str!("../../migrations/sqlite/0002_envelope_requests.sql"),
+        include_str!("../../migrations/postgres/0002_envelope_requests.sql"),
     ),
 ];
 
@@ -52,12 +59,12 @@ pub struct Datastore {
 }
 
 impl Datastore {
-    /// Opens the database at `url` and brings it to this binary's schema.
+    /// Opens the `database` and brings it to this binary's schema.
     ///
     /// # Errors
     /// When it cannot be opened or was made by a newer binary.
-    pub async fn open(url: DatabaseUrl) -> Result<Self, RelayError> {
-        let database = Database::open(url, MIGRATIONS, PoolOptions::default()).await?;
+    pub async fn open(database: DatabaseConfig) -> Result<Self, RelayError> {
+        let database = Database::open(database, MIGRATIONS, PoolOptions::default()).await?;
         Ok(Self { database })
     }
 
@@ -222,4 +229,14 @@ fn damaged<T>(value: Option<T>) -> Result<T, DatabaseError> {
 /// An id, length or count of the contract, as it was stored.
 fn small(value: i64) -> Result<u32, DatabaseError> {
     damaged(u32::try_from(value).ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn both_dialects_make_the_same_tables() {
+        sealpost_database::testing::assert_same_schema(MIGRATIONS).await;
+    }
 }

@@ -11,10 +11,11 @@ use sealpost_database::{
 use sealpost_runtime::Timestamp;
 
 /// Retention's schema. Append only.
-pub(crate) const MIGRATIONS: &[Migration] = &[Migration::new(
+pub const MIGRATIONS: &[Migration] = &[Migration::new(
     1,
     "retention",
-    include_str!("../../migrations/0001_retention.sql"),
+    include_str!("../../migrations/sqlite/0001_retention.sql"),
+    include_str!("../../migrations/postgres/0001_retention.sql"),
 )];
 
 /// For binding.
@@ -39,4 +40,14 @@ pub(crate) fn whole<T>(value: Option<T>, name: &'static str) -> Result<T, sqlx::
         index: name.to_owned(),
         source: "the value is out of range".into(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn both_dialects_make_the_same_tables() {
+        sealpost_database::testing::assert_same_schema(MIGRATIONS).await;
+    }
 }

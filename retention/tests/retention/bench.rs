@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use sealpost_database::testing::TestDatabase;
 use sealpost_proto::{
     record::v1::EpochId,
     retention::v1::{
@@ -13,7 +14,6 @@ use sealpost_retention::{
     datastore::Datastore, jobs::Jobs, peers::Peers, receipt::ReceiptKey, service::Retention,
 };
 use sealpost_runtime::{Clock, Timestamp};
-use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::transport::{Channel, Endpoint, Server};
@@ -32,7 +32,7 @@ pub(crate) struct Bench {
     pub(crate) vault: Double<Vault>,
     pub(crate) stores: [Double<Store>; 2],
     pub(crate) relay: Double<Relay>,
-    _folder: TempDir,
+    _place: TestDatabase,
 }
 
 impl Bench {
@@ -53,10 +53,8 @@ impl Bench {
         let (second, to_second) = Double::start(second).await;
         let (relay, to_relay) = Double::start(relay).await;
 
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("retention.db");
-        let url = file.to_str().unwrap().parse().unwrap();
-        let datastore = Datastore::open(url, key).await.unwrap();
+        let place = TestDatabase::chosen().await;
+        let datastore = Datastore::open(place.config(), key).await.unwrap();
         let peers = Peers::new(to_vault, vec![to_first, to_second], vec![to_relay]);
         let jobs = Jobs::new(datastore.clone(), peers, clock.clone(), BATCH);
 
@@ -74,7 +72,7 @@ impl Bench {
             vault,
             stores: [first, second],
             relay,
-            _folder: folder,
+            _place: place,
         }
     }
 

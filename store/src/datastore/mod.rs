@@ -17,7 +17,7 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-use sealpost_database::{Checkpoint, Database, DatabaseError, DatabaseUrl, PoolOptions};
+use sealpost_database::{Checkpoint, Database, DatabaseConfig, DatabaseError, PoolOptions};
 
 use crate::{
     announce::{Announcements, Heads},
@@ -46,12 +46,12 @@ pub struct Datastore {
 }
 
 impl Datastore {
-    /// Opens the database at `url`.
+    /// Opens the `database`.
     ///
     /// # Errors
     /// When it cannot be opened or brought to the schema.
-    pub async fn open(url: DatabaseUrl) -> Result<Self, DatabaseError> {
-        let database = Database::open(url, MIGRATIONS, PoolOptions::default()).await?;
+    pub async fn open(database: DatabaseConfig) -> Result<Self, DatabaseError> {
+        let database = Database::open(database, MIGRATIONS, PoolOptions::default()).await?;
         Ok(Self {
             database,
             announcements: Announcements::new(),
@@ -90,7 +90,7 @@ impl Datastore {
             }
         }
         let checkpoint = self.database.checkpoint().await?;
-        Ok(free == 0 && checkpoint == Checkpoint::Complete)
+        Ok(free == 0 && checkpoint != Checkpoint::Blocked)
     }
 
     /// Finishes what has begun and closes the database.

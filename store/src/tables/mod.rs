@@ -26,10 +26,11 @@ use crate::{
 };
 
 /// The store's schema. Append only.
-pub(crate) const MIGRATIONS: &[Migration] = &[Migration::new(
+pub const MIGRATIONS: &[Migration] = &[Migration::new(
     1,
     "store",
-    include_str!("../../migrations/0001_store.sql"),
+    include_str!("../../migrations/sqlite/0001_store.sql"),
+    include_str!("../../migrations/postgres/0001_store.sql"),
 )];
 
 /// How the rows of an epoch or a person leave one table. Epochs bind (retention, start, limit), persons (number, tag, limit).
@@ -162,4 +163,14 @@ pub(crate) fn whole<T>(value: Option<T>, name: &'static str) -> Result<T, sqlx::
         index: name.to_owned(),
         source: "the value is out of range".into(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn both_dialects_make_the_same_tables() {
+        sealpost_database::testing::assert_same_schema(MIGRATIONS).await;
+    }
 }

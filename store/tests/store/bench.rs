@@ -4,8 +4,9 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use sealpost_database::{
-    Database, DatabaseError, Dialect, PoolOptions,
+    Database, DatabaseError, Dialect, Kind, PoolOptions,
     sqlx::{self, AssertSqlSafe, query_scalar},
+    testing::TestDatabase,
 };
 use sealpost_proto::{
     record::v1::{Direction, EpochId, Record},
@@ -17,8 +18,7 @@ use sealpost_proto::{
     },
 };
 use sealpost_runtime::{Clock, Timestamp};
-use sealpost_store::{datastore::Datastore, service::Store};
-use tempfile::TempDir;
+use sealpost_store::{MIGRATIONS, datastore::Datastore, service::Store};
 use tokio::{net::TcpListener, sync::Notify};
 use tokio_stream::{once, wrappers::TcpListenerStream};
 use tonic::{
@@ -36,18 +36,18 @@ pub(crate) struct Bench {
     pub(crate) client: StoreServiceClient<Channel>,
     pub(crate) datastore: Datastore,
     pub(crate) clock: Clock,
-    folder: TempDir,
+    place: TestDatabase,
 }
 
 impl Bench {
     /// Ten minutes into the epoch that starts at `START`.
     pub(crate) async fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        Self::on(TestDatabase::chosen().await).await
+    }
+
+    pub(crate) async fn on(place: TestDatabase) -> Self {
         let clock = Clock::manual(Timestamp::from_secs(START + 600));
-        let file = folder.path().join("store.db");
-        let datastore = Datastore::open(file.to_str().unwrap().parse().unwrap())
-            .await
-            .unwrap();
+        let datastore = Datastore::open(place.config()).await.unwrap();
         let store = Store::new(datastore.clone(), clock.clone(), Arc::new(Notify::new()));
 
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -60,7 +60,7 @@ impl Bench {
             client,
             datastore,
             clock,
-            folder,
+            place,
         }
     }
 
@@ -155,9 +155,7 @@ impl Bench {
     where
         T: for<'r> sqlx::Decode<'r, Dialect> + sqlx::Type<Dialect> + Send + Unpin + 'static,
     {
-        let file = self.folder.path().join("store.db");
-        let url = file.to_str().unwrap().parse().unwrap();
-        let database = Database::open(url, SCHEMA, PoolOptions::default())
+        let database = Database::open(self.place.config(), MIGRATIONS, PoolOptions::default())
             .await
             .unwrap();
         let looked: Result<T, DatabaseError> = database
@@ -171,9 +169,14 @@ impl Bench {
         looked.unwrap()
     }
 
+    /// Which dialect the store speaks.
+    pub(crate) fn kind(&self) -> Kind {
+        self.place.kind()
+    }
+
     /// Every file of the database, with its bytes.
     pub(crate) fn files(&self) -> Vec<(String, Vec<u8>)> {
-        let entries = std::fs::read_dir(self.folder.path()).unwrap();
+        let entries = std::fs::read_dir(self.place.folder()).unwrap();
         entries
             .map(|entry| {
                 let entry = entry.unwrap();
@@ -183,12 +186,6 @@ impl Bench {
             .collect()
     }
 }
-
-const SCHEMA: &[sealpost_database::Migration] = &[sealpost_database::Migration::new(
-    1,
-    "store",
-    include_str!("../../migrations/0001_store.sql"),
-)];
 
 pub(crate) fn epoch() -> EpochId {
     EpochId {

@@ -1,5 +1,6 @@
 //! Deleting epochs and persons: bounded, counted, complete.
 
+use sealpost_database::{Kind, testing::TestDatabase};
 use sealpost_proto::{
     record::v1::EpochId,
     store::v1::{
@@ -20,7 +21,10 @@ fn next_epoch() -> EpochId {
 
 /// Messages of two persons in two epochs, with statuses and events; 4 outbound, 4 inbound, 4 envelopes, 8 events.
 async fn filled() -> Bench {
-    let bench = Bench::new().await;
+    fill(Bench::new().await).await
+}
+
+async fn fill(bench: Bench) -> Bench {
     let mut out = vec![
         outbound(1, 1, 1),
         outbound(2, 2, 1),
@@ -47,10 +51,19 @@ async fn tables_with(bench: &Bench, column: &str) -> Vec<String> {
     let mut tables = Vec::new();
     loop {
         let place = tables.len();
+        let columns = match bench.kind() {
+            Kind::Sqlite => {
+                "SELECT m.name AS name, c.name AS field FROM sqlite_master AS m \
+                 JOIN pragma_table_info(m.name) AS c WHERE m.type = 'table'"
+            }
+            _ => {
+                "SELECT CAST(table_name AS TEXT) AS name, CAST(column_name AS TEXT) AS field \
+                 FROM information_schema.columns WHERE table_schema = current_schema()"
+            }
+        };
         let listed = format!(
-            "SELECT COALESCE((SELECT m.name FROM sqlite_master AS m JOIN pragma_table_info(m.name) AS c \
-             WHERE m.type = 'table' AND c.name = '{column}' AND m.name <> 'epochs' \
-             ORDER BY m.name LIMIT 1 OFFSET {place}), '')"
+            "SELECT COALESCE((SELECT name FROM ({columns}) AS columns \
+             WHERE field = '{column}' AND name <> 'epochs' ORDER BY name LIMIT 1 OFFSET {place}), '')"
         );
         let name = bench.text(listed).await;
         if name.is_empty() {
@@ -177,7 +190,7 @@ async fn a_person_leaves_every_table_and_others_stay() {
 
 #[tokio::test]
 async fn deleted_rows_leave_the_disk_with_the_next_tidying() {
-    let bench = filled().await;
+    let bench = fill(Bench::on(TestDatabase::sqlite()).await).await;
     delete(&bench, vec![epoch(), next_epoch()], 1_000, false).await;
     bench.datastore.tidy().await.unwrap();
     // Every sealed part is 300 times its message's byte.

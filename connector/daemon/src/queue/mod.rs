@@ -9,7 +9,7 @@ mod tables;
 use std::sync::Arc;
 
 use sealpost_connector_sdk::{MessageId, NumberId, Peer};
-use sealpost_database::{Database, DatabaseError, DatabaseUrl, Migration, PoolOptions};
+use sealpost_database::{Database, DatabaseConfig, DatabaseError, Migration, PoolOptions};
 use sealpost_envelope::EnvelopeError;
 use sealpost_runtime::Timestamp;
 use serde_json::Value;
@@ -20,10 +20,12 @@ pub use sealing::{Digest, QueueKey};
 use sealing::{Room, fresh_id};
 pub use tables::deliveries::Due;
 
-const MIGRATIONS: &[Migration] = &[Migration::new(
+/// The queue's schema. Append only.
+pub const MIGRATIONS: &[Migration] = &[Migration::new(
     1,
     "queue",
-    include_str!("../../migrations/0001_queue.sql"),
+    include_str!("../../migrations/sqlite/0001_queue.sql"),
+    include_str!("../../migrations/postgres/0001_queue.sql"),
 )];
 
 /// How long repeats are recognised and notes are kept: longer than any event lives at the gateway.
@@ -65,12 +67,12 @@ pub struct Queue {
 }
 
 impl Queue {
-    /// Opens the database at `url`.
+    /// Opens the `database`.
     ///
     /// # Errors
     /// When it cannot be opened or brought to the schema.
-    pub async fn open(url: DatabaseUrl, key: QueueKey) -> Result<Self, QueueError> {
-        let database = Database::open(url, MIGRATIONS, PoolOptions::default()).await?;
+    pub async fn open(database: DatabaseConfig, key: QueueKey) -> Result<Self, QueueError> {
+        let database = Database::open(database, MIGRATIONS, PoolOptions::default()).await?;
         Ok(Self {
             database,
             key: Arc::new(key),

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use sealpost_database::Database;
+use sealpost_database::{Database, testing::on_both};
 use tokio::{
     sync::Notify,
     task::JoinSet,
@@ -26,42 +26,45 @@ use crate::{Fixture, WorkError, assert_no_transaction_is_open, ids, insert, pair
 /// told that all went well, and loses the write. Without the crate's own `tokio::spawn` this test fails.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn dropped_requests_neither_lose_writes_nor_leave_transactions_open() {
-    const REQUESTS: i64 = 600;
-    let fixture = Fixture::new().await;
-    let tally = Arc::new(Tally::default());
-    let mut requests = JoinSet::new();
-    for id in 0..REQUESTS {
-        requests.spawn(request(fixture.database.clone(), tally.clone(), id));
-    }
-    while let Some(request) = requests.join_next().await {
-        request.unwrap();
-    }
+    on_both(async |place| {
+        const REQUESTS: i64 = 600;
+        let fixture = Fixture::on(place).await;
+        let tally = Arc::new(Tally::default());
+        let mut requests = JoinSet::new();
+        for id in 0..REQUESTS {
+            requests.spawn(request(fixture.database.clone(), tally.clone(), id));
+        }
+        while let Some(request) = requests.join_next().await {
+            request.unwrap();
+        }
 
-    // One more write queues behind all that was detached: when it is through, so are they.
-    insert(&fixture.database, REQUESTS).await.unwrap();
-    let (lefts, rights) = ids(&fixture.database).await;
-    let reported = tally.reported.lock().unwrap().clone();
-    let (queued, begun) = (
-        tally.dropped_queued.load(Ordering::Relaxed),
-        tally.dropped_begun.load(Ordering::Relaxed),
-    );
-    assert!(
-        queued > 50 && begun > 50,
-        "dropped {queued} and {begun}: the load proves nothing"
-    );
-    assert!(
-        reported.is_subset(&lefts),
-        "lost: {:?}",
-        reported.difference(&lefts)
-    );
-    assert_eq!(lefts, rights, "something is half done");
-    let mut finished: BTreeSet<i64> = (0..REQUESTS).filter(|id| !gives_up(*id)).collect();
-    finished.insert(REQUESTS);
-    assert_eq!(
-        lefts, finished,
-        "work that was asked for did not run to its end"
-    );
-    assert_no_transaction_is_open(&fixture.database).await;
+        // One more write queues behind all that was detached: when it is through, so are they.
+        insert(&fixture.database, REQUESTS).await.unwrap();
+        let (lefts, rights) = ids(&fixture.database).await;
+        let reported = tally.reported.lock().unwrap().clone();
+        let (queued, begun) = (
+            tally.dropped_queued.load(Ordering::Relaxed),
+            tally.dropped_begun.load(Ordering::Relaxed),
+        );
+        assert!(
+            queued > 50 && begun > 50,
+            "dropped {queued} and {begun}: the load proves nothing"
+        );
+        assert!(
+            reported.is_subset(&lefts),
+            "lost: {:?}",
+            reported.difference(&lefts)
+        );
+        assert_eq!(lefts, rights, "something is half done");
+        let mut finished: BTreeSet<i64> = (0..REQUESTS).filter(|id| !gives_up(*id)).collect();
+        finished.insert(REQUESTS);
+        assert_eq!(
+            lefts, finished,
+            "work that was asked for did not run to its end"
+        );
+        assert_no_transaction_is_open(&fixture.database).await;
+    })
+    .await;
 }
 
 #[derive(Default)]
@@ -121,27 +124,31 @@ async fn request(database: Database, tally: Arc<Tally>, id: i64) {
 
 #[tokio::test]
 async fn a_request_dropped_in_the_middle_of_its_work_still_commits() {
-    let fixture = Fixture::new().await;
-    let (begun, go_on) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
-    let (database, begun_in, go_on_in) = (fixture.database.clone(), begun.clone(), go_on.clone());
-    let request = tokio::spawn(async move {
-        let work = database.run_tx("pair_insert", move |tx| {
-            let (begun, go_on) = (begun_in.clone(), go_on_in.clone());
-            Box::pin(async move {
-                begun.notify_one();
-                go_on.notified().await;
-                pair_insert(tx, 1).await
-            })
+    on_both(async |place| {
+        let fixture = Fixture::on(place).await;
+        let (begun, go_on) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+        let (database, begun_in, go_on_in) =
+            (fixture.database.clone(), begun.clone(), go_on.clone());
+        let request = tokio::spawn(async move {
+            let work = database.run_tx("pair_insert", move |tx| {
+                let (begun, go_on) = (begun_in.clone(), go_on_in.clone());
+                Box::pin(async move {
+                    begun.notify_one();
+                    go_on.notified().await;
+                    pair_insert(tx, 1).await
+                })
+            });
+            work.await
         });
-        work.await
-    });
-    begun.notified().await;
-    request.abort();
-    assert!(request.await.unwrap_err().is_cancelled());
-    go_on.notify_one();
+        begun.notified().await;
+        request.abort();
+        assert!(request.await.unwrap_err().is_cancelled());
+        go_on.notify_one();
 
-    insert(&fixture.database, 2).await.unwrap();
-    let (lefts, rights) = ids(&fixture.database).await;
-    assert_eq!(lefts, BTreeSet::from([1, 2]));
-    assert_eq!(lefts, rights);
+        insert(&fixture.database, 2).await.unwrap();
+        let (lefts, rights) = ids(&fixture.database).await;
+        assert_eq!(lefts, BTreeSet::from([1, 2]));
+        assert_eq!(lefts, rights);
+    })
+    .await;
 }

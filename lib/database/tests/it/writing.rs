@@ -11,8 +11,9 @@ use std::{
 };
 
 use sealpost_database::{
-    Connection, DatabaseError,
-    sqlx::{Connection as _, query, raw_sql, sqlite::SqliteConnectOptions},
+    DatabaseError,
+    sqlx::{Connection as _, SqliteConnection, query, raw_sql, sqlite::SqliteConnectOptions},
+    testing::on_both,
 };
 use tokio::{task::JoinSet, time::sleep};
 
@@ -20,16 +21,19 @@ use crate::{Fixture, WorkError, assert_no_transaction_is_open, ids, insert, pair
 
 #[tokio::test]
 async fn an_error_rolls_the_work_back_and_reaches_the_caller() {
-    let fixture = Fixture::new().await;
-    let refused = fixture.database.run_tx("pair_insert", |tx| {
-        Box::pin(async move {
-            pair_insert(tx, 1).await?;
-            Err::<(), _>(WorkError::GaveUp)
-        })
-    });
-    assert!(matches!(refused.await, Err(WorkError::GaveUp)));
-    assert!(ids(&fixture.database).await.0.is_empty());
-    assert_no_transaction_is_open(&fixture.database).await;
+    on_both(async |place| {
+        let fixture = Fixture::on(place).await;
+        let refused = fixture.database.run_tx("pair_insert", |tx| {
+            Box::pin(async move {
+                pair_insert(tx, 1).await?;
+                Err::<(), _>(WorkError::GaveUp)
+            })
+        });
+        assert!(matches!(refused.await, Err(WorkError::GaveUp)));
+        assert!(ids(&fixture.database).await.0.is_empty());
+        assert_no_transaction_is_open(&fixture.database).await;
+    })
+    .await;
 }
 
 fn fail_on_purpose() -> Result<(), DatabaseError> {
@@ -38,38 +42,44 @@ fn fail_on_purpose() -> Result<(), DatabaseError> {
 
 #[tokio::test]
 async fn a_panic_rolls_the_work_back_and_reaches_the_caller() {
-    let fixture = Fixture::new().await;
-    let database = fixture.database.clone();
-    let request = tokio::spawn(async move {
-        let work = database.run_tx("pair_insert", |tx| {
-            Box::pin(async move {
-                pair_insert(tx, 1).await?;
-                fail_on_purpose()
-            })
+    on_both(async |place| {
+        let fixture = Fixture::on(place).await;
+        let database = fixture.database.clone();
+        let request = tokio::spawn(async move {
+            let work = database.run_tx("pair_insert", |tx| {
+                Box::pin(async move {
+                    pair_insert(tx, 1).await?;
+                    fail_on_purpose()
+                })
+            });
+            work.await
         });
-        work.await
-    });
-    assert!(request.await.unwrap_err().is_panic());
-    assert!(ids(&fixture.database).await.0.is_empty());
-    assert_no_transaction_is_open(&fixture.database).await;
+        assert!(request.await.unwrap_err().is_panic());
+        assert!(ids(&fixture.database).await.0.is_empty());
+        assert_no_transaction_is_open(&fixture.database).await;
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn a_commit_that_is_refused_is_a_known_failure_and_writes_nothing() {
-    let fixture = Fixture::new().await;
-    // The right without its left: the deferred foreign key fails at COMMIT, not before.
-    let refused = fixture.database.run_tx("right_insert", |tx| {
-        Box::pin(async move {
-            query("INSERT INTO rights (id) VALUES (1)")
-                .execute(&mut **tx)
-                .await?;
-            Ok::<(), DatabaseError>(())
-        })
-    });
-    let error = refused.await.unwrap_err();
-    assert!(matches!(error, DatabaseError::Statement(_)), "{error:?}");
-    assert!(ids(&fixture.database).await.1.is_empty());
-    assert_no_transaction_is_open(&fixture.database).await;
+    on_both(async |place| {
+        let fixture = Fixture::on(place).await;
+        // The right without its left: the deferred foreign key fails at COMMIT, not before.
+        let refused = fixture.database.run_tx("right_insert", |tx| {
+            Box::pin(async move {
+                query("INSERT INTO rights (id) VALUES (1)")
+                    .execute(&mut **tx)
+                    .await?;
+                Ok::<(), DatabaseError>(())
+            })
+        });
+        let error = refused.await.unwrap_err();
+        assert!(matches!(error, DatabaseError::Statement(_)), "{error:?}");
+        assert!(ids(&fixture.database).await.1.is_empty());
+        assert_no_transaction_is_open(&fixture.database).await;
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -90,16 +100,19 @@ async fn a_commit_whose_answer_makes_no_sense_is_an_unknown_outcome() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn concurrent_writers_all_succeed() {
-    let fixture = Fixture::new().await;
-    let mut writers = JoinSet::new();
-    for id in 0..300 {
-        let database = fixture.database.clone();
-        writers.spawn(async move { insert(&database, id).await });
-    }
-    while let Some(writer) = writers.join_next().await {
-        writer.unwrap().unwrap();
-    }
-    assert_eq!(ids(&fixture.database).await.0.len(), 300);
+    on_both(async |place| {
+        let fixture = Fixture::on(place).await;
+        let mut writers = JoinSet::new();
+        for id in 0..300 {
+            let database = fixture.database.clone();
+            writers.spawn(async move { insert(&database, id).await });
+        }
+        while let Some(writer) = writers.join_next().await {
+            writer.unwrap().unwrap();
+        }
+        assert_eq!(ids(&fixture.database).await.0.len(), 300);
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -145,7 +158,7 @@ async fn meet_the_lock(file: &Path) -> Result<(), DatabaseError> {
     let options = SqliteConnectOptions::new()
         .filename(file)
         .busy_timeout(Duration::ZERO);
-    let mut stranger = Connection::connect_with(&options).await?;
+    let mut stranger = SqliteConnection::connect_with(&options).await?;
     raw_sql("BEGIN IMMEDIATE").execute(&mut stranger).await?;
     Ok(())
 }
@@ -154,7 +167,7 @@ async fn meet_the_lock(file: &Path) -> Result<(), DatabaseError> {
 async fn another_processes_lock_is_waited_for() {
     let fixture = Fixture::new().await;
     let mut stranger =
-        Connection::connect_with(&SqliteConnectOptions::new().filename(fixture.file()))
+        SqliteConnection::connect_with(&SqliteConnectOptions::new().filename(fixture.file()))
             .await
             .unwrap();
     raw_sql("BEGIN IMMEDIATE")

@@ -1,7 +1,11 @@
-//! Where a database is.
+//! Where a database is, and what its operator allows of it.
 //!
-//! Owns the reading of database URLs. Never shows one: a URL may carry a password once a server
-//! stands behind it. Invariant: a `DatabaseUrl` names a dialect that this build has.
+//! Owns the reading of database URLs and of the `database` setting. Never shows one: a URL may carry a password.
+//! Invariant: a `DatabaseUrl` names a dialect that this crate speaks, and a server beyond this machine is only named
+//! together with TLS that verifies it.
+
+mod config;
+mod postgres;
 
 use std::{
     fmt,
@@ -11,22 +15,32 @@ use std::{
 
 use serde::Deserialize;
 
-/// A database's address: `sqlite:///absolute/path.db`, `sqlite:path.db`, or the path alone.
+pub use config::DatabaseConfig;
+pub(crate) use postgres::PostgresUrl;
+
+/// A database's address: `sqlite:///absolute/path.db`, `sqlite:path.db` or the path alone, or
+/// `postgres://user[:password]@host[:port]/database[?parameters]`.
+///
+/// PostgreSQL's parameters are `sslmode`, `sslrootcert`, `sslcert`, `sslkey` and `host=/folder` of a Unix socket. Without a
+/// password in the URL, `PGPASSWORD` and the file that `PGPASSFILE` names are asked.
 #[derive(Clone, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
-pub struct DatabaseUrl {
-    file: PathBuf,
+pub struct DatabaseUrl(Place);
+
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) enum Place {
+    Sqlite(PathBuf),
+    Postgres(PostgresUrl),
 }
 
 /// Why text is no database URL. Repeats nothing of the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DatabaseUrlError {
-    /// A PostgreSQL URL.
-    #[error("PostgreSQL is not built into this version; use sqlite:///path/to/file.db")]
-    PostgresNotBuiltIn,
-    /// A scheme other than `sqlite`.
-    #[error("the database URL's scheme is unknown; use sqlite:///path/to/file.db")]
+    /// A scheme other than `sqlite` and `postgres`.
+    #[error(
+        "the database URL's scheme is unknown; use sqlite:///path/to/file.db or postgres://user@host/database"
+    )]
     UnknownScheme,
     /// `sqlite:` with nothing behind it.
     #[error("the database URL names no file")]
@@ -37,17 +51,41 @@ pub enum DatabaseUrlError {
     /// `?mode=…` and the like.
     #[error("a SQLite database URL takes no parameters")]
     Parameters,
+    /// A PostgreSQL URL that is no URL.
+    #[error(
+        "the database URL cannot be read; use postgres://user@host:port/database, with special characters percent-encoded"
+    )]
+    Malformed,
+    /// A PostgreSQL URL without a user.
+    #[error("the database URL names no user; use postgres://user@host:port/database")]
+    NoUser,
+    /// A PostgreSQL URL without a database.
+    #[error("the database URL names no database; use postgres://user@host:port/database")]
+    NoDatabase,
+    /// A parameter that is unknown, empty or stands there twice.
+    #[error(
+        "the database URL's parameters are sslmode, sslrootcert, sslcert, sslkey and host (of a Unix socket's folder), each at most once"
+    )]
+    UnknownParameter,
+    /// A server on another host, over a connection that anybody on the way could read or answer.
+    #[error(
+        "the database server is on another host: add sslmode=verify-full (and sslrootcert=/path/to/ca.pem for a CA of your own) to its URL"
+    )]
+    VerifyFull,
 }
 
 impl DatabaseUrl {
     /// The database's file, when the database is a file.
     #[must_use]
     pub fn file(&self) -> Option<&Path> {
-        Some(&self.file)
+        match &self.0 {
+            Place::Sqlite(file) => Some(file),
+            Place::Postgres(_) => None,
+        }
     }
 
-    pub(crate) fn into_file(self) -> PathBuf {
-        self.file
+    pub(crate) fn place(&self) -> &Place {
+        &self.0
     }
 }
 
@@ -57,8 +95,9 @@ impl FromStr for DatabaseUrl {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let file = match text.split_once(':') {
             Some(("sqlite", rest)) => rest.strip_prefix("//").unwrap_or(rest),
-            Some(("postgres" | "postgresql", _)) => {
-                return Err(DatabaseUrlError::PostgresNotBuiltIn);
+            Some(("postgres" | "postgresql", rest)) => {
+                let rest = rest.strip_prefix("//").ok_or(DatabaseUrlError::Malformed)?;
+                return PostgresUrl::parse(rest).map(|url| Self(Place::Postgres(url)));
             }
             Some(("file" | "", _)) => return Err(DatabaseUrlError::NotPlainFile),
             Some((_, rest)) if rest.starts_with("//") => {
@@ -75,9 +114,7 @@ impl FromStr for DatabaseUrl {
         if file.contains('?') {
             return Err(DatabaseUrlError::Parameters);
         }
-        Ok(Self {
-            file: PathBuf::from(file),
-        })
+        Ok(Self(Place::Sqlite(PathBuf::from(file))))
     }
 }
 
@@ -91,7 +128,10 @@ impl TryFrom<String> for DatabaseUrl {
 
 impl fmt::Debug for DatabaseUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("DatabaseUrl(sqlite, redacted)")
+        f.write_str(match self.0 {
+            Place::Sqlite(_) => "DatabaseUrl(sqlite, redacted)",
+            Place::Postgres(_) => "DatabaseUrl(postgres, redacted)",
+        })
     }
 }
 
@@ -102,7 +142,11 @@ mod tests {
     use super::*;
 
     fn file(text: &str) -> PathBuf {
-        text.parse::<DatabaseUrl>().unwrap().into_file()
+        text.parse::<DatabaseUrl>()
+            .unwrap()
+            .file()
+            .unwrap()
+            .to_owned()
     }
 
     #[test]
@@ -116,11 +160,6 @@ mod tests {
     #[test]
     fn what_is_not_a_plain_file_is_refused_with_its_reason() {
         for (text, reason) in [
-            (
-                "postgres://u:p@host/db",
-                DatabaseUrlError::PostgresNotBuiltIn,
-            ),
-            ("postgresql://host/db", DatabaseUrlError::PostgresNotBuiltIn),
             ("mysql://host/db", DatabaseUrlError::UnknownScheme),
             ("", DatabaseUrlError::NoFile),
             ("sqlite:", DatabaseUrlError::NoFile),
@@ -137,12 +176,17 @@ mod tests {
 
     #[test]
     fn neither_debug_nor_the_error_repeats_the_url() {
-        let url: DatabaseUrl = "sqlite:///var/hunter2.db".parse().unwrap();
-        assert!(!format!("{url:?}").contains("hunter2"));
+        for text in [
+            "sqlite:///var/hunter2.db",
+            "postgres://hunter2:hunter2@localhost/hunter2",
+        ] {
+            let url: DatabaseUrl = text.parse().unwrap();
+            assert!(!format!("{url:?}").contains("hunter2"));
+        }
         let error = "postgres://u:hunter2@host/db"
             .parse::<DatabaseUrl>()
             .unwrap_err();
         assert!(!format!("{error} {error:?}").contains("hunter2"));
-        assert!(error.to_string().contains("not built into this version"));
+        assert!(error.to_string().contains("verify-full"));
     }
 }
