@@ -1,8 +1,8 @@
 //! `docs/data-retention.md` lists every column that any service keeps, and no other.
 //!
 //! Owns the comparison of the page with the schemas. A schema is what the database crate makes of a room's migration files for
-//! SQLite in an empty file (each room tests that PostgreSQL's have the same columns): nothing is parsed but the page. Invariant: a room with migrations and no section, a column without a row, a
-//! row without a column and a row without an answer each fail.
+//! SQLite in an empty file (each room tests that PostgreSQL's make the same tables): nothing is parsed but the page. Invariant:
+//! a room with migrations and no section, a column without a row, a row without a column and a row without an answer each fail.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

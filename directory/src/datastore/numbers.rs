@@ -69,7 +69,7 @@ pub(super) async fn number_count(
     business: Uuid,
 ) -> Result<u32, DatabaseError> {
     let count: i64 = query_scalar(
-        "SELECT count(*) FROM (SELECT 1 FROM numbers WHERE business_id = $1 LIMIT $2) AS some",
+        "SELECT count(*) FROM (SELECT 1 FROM numbers WHERE business_id = $1 LIMIT $2) AS found",
     )
     .bind(business.as_bytes())
     .bind(i64::from(super::MAX_NUMBERS) + 1)

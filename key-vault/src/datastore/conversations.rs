@@ -262,7 +262,7 @@ pub(crate) async fn subjects_count(
     number: &str,
 ) -> Result<u64, DatabaseError> {
     let count: i64 = query_scalar(
-        "SELECT count(*) FROM (SELECT 1 FROM subjects WHERE number = $1 LIMIT $2) AS some",
+        "SELECT count(*) FROM (SELECT 1 FROM subjects WHERE number = $1 LIMIT $2) AS found",
     )
     .bind(number)
     .bind(COUNT_LIMIT)
@@ -276,7 +276,7 @@ pub(crate) async fn sessions_count(
     number: &str,
 ) -> Result<u64, DatabaseError> {
     let count: i64 = query_scalar(
-        "SELECT count(*) FROM (SELECT 1 FROM sessions WHERE number = $1 LIMIT $2) AS some",
+        "SELECT count(*) FROM (SELECT 1 FROM sessions WHERE number = $1 LIMIT $2) AS found",
     )
     .bind(number)
     .bind(COUNT_LIMIT)
@@ -335,32 +335,32 @@ mod tests {
     #[tokio::test]
     async fn a_writer_who_loaded_the_rows_before_the_person_was_erased_brings_nothing_back() {
         on_both(async |place| {
-        let database = database(&place).await;
-        let stale = database
-            .run_tx("test", |tx| {
-                Box::pin(async move {
-                    number_insert(tx, &number()).await?;
-                    assert!(conversation_write(tx, &write(1, 1)).await?);
-                    subject_erase(tx, "1065", ID, 7).await?;
-                    conversation_write(tx, &write(2, 2)).await
+            let database = database(&place).await;
+            let stale = database
+                .run_tx("test", |tx| {
+                    Box::pin(async move {
+                        number_insert(tx, &number()).await?;
+                        assert!(conversation_write(tx, &write(1, 1)).await?);
+                        subject_erase(tx, "1065", ID, 7).await?;
+                        conversation_write(tx, &write(2, 2)).await
+                    })
                 })
-            })
-            .await
-            .unwrap();
-        assert!(!stale);
-        let rows = database
-            .read("test", |db| {
-                Box::pin(async move {
-                    let sessions = sessions(db, "1065", ID).await?;
-                    Ok::<_, DatabaseError>((
-                        conversation_by_id(db, "1065", ID, true).await?.is_none(),
-                        sessions.len(),
-                    ))
+                .await
+                .unwrap();
+            assert!(!stale);
+            let rows = database
+                .read("test", |db| {
+                    Box::pin(async move {
+                        let sessions = sessions(db, "1065", ID).await?;
+                        Ok::<_, DatabaseError>((
+                            conversation_by_id(db, "1065", ID, true).await?.is_none(),
+                            sessions.len(),
+                        ))
+                    })
                 })
-            })
-            .await
-            .unwrap();
-        assert_eq!(rows, (true, 0));
+                .await
+                .unwrap();
+            assert_eq!(rows, (true, 0));
         })
         .await;
     }

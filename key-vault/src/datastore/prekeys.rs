@@ -123,7 +123,7 @@ pub(crate) async fn one_time_prekeys_count(
     number: &str,
 ) -> Result<u64, DatabaseError> {
     let count: i64 = query_scalar(
-        "SELECT count(*) FROM (SELECT 1 FROM one_time_prekeys WHERE number = $1 LIMIT $2) AS some",
+        "SELECT count(*) FROM (SELECT 1 FROM one_time_prekeys WHERE number = $1 LIMIT $2) AS found",
     )
     .bind(number)
     .bind(COUNT_LIMIT)
@@ -222,7 +222,7 @@ pub(crate) async fn kem_prekeys_count(
     number: &str,
 ) -> Result<u64, DatabaseError> {
     let count: i64 = query_scalar(
-        "SELECT count(*) FROM (SELECT 1 FROM kem_prekeys WHERE number = $1 AND last_resort = 0 LIMIT $2) AS some",
+        "SELECT count(*) FROM (SELECT 1 FROM kem_prekeys WHERE number = $1 AND last_resort = 0 LIMIT $2) AS found",
     )
     .bind(number)
     .bind(COUNT_LIMIT)

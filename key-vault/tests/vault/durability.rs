@@ -26,7 +26,7 @@ async fn a_failed_transaction_gives_out_no_ciphertext_and_the_next_one_starts_fr
     let out = encrypted(fixture.encrypt(item(&record, Some(bundle))).await);
     consumer.receive(&out.ciphertexts[0]).await;
     let before = fixture
-        .count("(SELECT 1 FROM sessions WHERE row_version = 1) AS some")
+        .count("(SELECT 1 FROM sessions WHERE row_version = 1) AS found")
         .await;
     assert_eq!(before, 1);
 
@@ -44,7 +44,7 @@ async fn a_failed_transaction_gives_out_no_ciphertext_and_the_next_one_starts_fr
     fixture.tamper("DROP TRIGGER broken").await;
     assert_eq!(
         fixture
-            .count("(SELECT 1 FROM sessions WHERE row_version = 1) AS some")
+            .count("(SELECT 1 FROM sessions WHERE row_version = 1) AS found")
             .await,
         before
     );

@@ -73,9 +73,9 @@ async fn an_erasure_amid_running_batches_leaves_nothing_of_whom_it_erased() {
         };
         assert_eq!(fixture.check(&record).await, expected);
     }
-    let strays = "(SELECT 1 FROM pending WHERE tag NOT IN (SELECT tag FROM subjects)) AS some";
+    let strays = "(SELECT 1 FROM pending WHERE tag NOT IN (SELECT tag FROM subjects)) AS found";
     assert_eq!(fixture.count(strays).await, 0);
-    let strays = "(SELECT 1 FROM sessions WHERE subject_id NOT IN (SELECT subject_id FROM subjects)) AS some";
+    let strays = "(SELECT 1 FROM sessions WHERE subject_id NOT IN (SELECT subject_id FROM subjects)) AS found";
     assert_eq!(fixture.count(strays).await, 0);
     assert!(fixture.facts(NUMBER).await.subjects <= 1);
 }

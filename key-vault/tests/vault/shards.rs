@@ -136,7 +136,7 @@ async fn only_the_holder_of_a_shard_works_on_its_conversations() {
 
     // The table gives them to the second, and neither has heard of it: nobody works on them.
     let before = fixture
-        .count("(SELECT 1 FROM subjects WHERE row_version > 1) AS some")
+        .count("(SELECT 1 FROM subjects WHERE row_version > 1) AS found")
         .await;
     fixture.give_all_to("other").await;
     for _ in 0..2 {
@@ -152,7 +152,7 @@ async fn only_the_holder_of_a_shard_works_on_its_conversations() {
         mem::swap(&mut fixture.vault, &mut other);
     }
     let after = fixture
-        .count("(SELECT 1 FROM subjects WHERE row_version > 1) AS some")
+        .count("(SELECT 1 FROM subjects WHERE row_version > 1) AS found")
         .await;
     assert_eq!(before, after);
 

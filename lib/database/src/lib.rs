@@ -13,11 +13,10 @@
 //! - Ids, tags, digests and sealed bytes are `BLOB` (`BYTEA`); enums and booleans are small integers with fixed numbers.
 //! - SQLite's tables are `STRICT`. Bind and read only `i64`, text, bytes and `Option`s of these: a `bool` is an integer here.
 //! - Placeholders are `$1`, `$2`, …: both dialects read them. `ON CONFLICT` and `RETURNING` are shared too; `INSERT OR REPLACE`,
-//!   `rowid` and `last_insert_rowid` are not. PostgreSQL wants a name for a subquery in `FROM`, `CAST(SUM(x) AS BIGINT)`, and a
-//!   `CAST` around a placeholder whose type nothing tells.
+//!   `rowid` and `last_insert_rowid` are not. PostgreSQL wants a name for a subquery in `FROM` and `CAST(SUM(x) AS BIGINT)`.
 //! - A failed statement ends the transaction: avoid it by `ON CONFLICT`, never catch it and go on.
 //! - One writer at a time, on SQLite by its file, on PostgreSQL by a lock that every `run_tx` takes first, over all replicas:
-//!   `docs/decisions/0009`. What a transaction reads stays true until it commits, and ids grow in the order of commits.
+//!   `docs/decisions/0011`. What a transaction reads stays true until it commits, and ids grow in the order of commits.
 //! - Every statement is bounded: by key, or by `LIMIT`.
 //! - Statements are literals; values are bound. No macro of sqlx is used, nothing is checked at build.
 //! - Migrations are append-only files, one for each dialect. One that has shipped is never edited: its checksum is kept.

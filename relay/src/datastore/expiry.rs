@@ -10,35 +10,35 @@ const TABLES: [(&str, &str); 6] = [
     (
         "DELETE FROM device_queue WHERE queue_id IN (
              SELECT queue_id FROM device_queue WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2)",
-        "SELECT count(*) FROM (SELECT 1 FROM device_queue WHERE expires_at <= $1 LIMIT $2) AS some",
+        "SELECT count(*) FROM (SELECT 1 FROM device_queue WHERE expires_at <= $1 LIMIT $2) AS found",
     ),
     (
         "DELETE FROM inbound WHERE queue_id IN (
              SELECT queue_id FROM inbound WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2)",
-        "SELECT count(*) FROM (SELECT 1 FROM inbound WHERE expires_at <= $1 LIMIT $2) AS some",
+        "SELECT count(*) FROM (SELECT 1 FROM inbound WHERE expires_at <= $1 LIMIT $2) AS found",
     ),
     (
         "DELETE FROM submissions WHERE (phone_number_id, peer, message_id, holder_id, attempt) IN (
              SELECT phone_number_id, peer, message_id, holder_id, attempt FROM submissions
              WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2)",
-        "SELECT count(*) FROM (SELECT 1 FROM submissions WHERE expires_at <= $1 LIMIT $2) AS some",
+        "SELECT count(*) FROM (SELECT 1 FROM submissions WHERE expires_at <= $1 LIMIT $2) AS found",
     ),
     (
         "DELETE FROM envelopes WHERE (holder_id, envelope_id) IN (
              SELECT holder_id, envelope_id FROM envelopes
              WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2)",
-        "SELECT count(*) FROM (SELECT 1 FROM envelopes WHERE expires_at <= $1 LIMIT $2) AS some",
+        "SELECT count(*) FROM (SELECT 1 FROM envelopes WHERE expires_at <= $1 LIMIT $2) AS found",
     ),
     (
         "DELETE FROM codes WHERE phone_number IN (
              SELECT phone_number FROM codes WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2)",
-        "SELECT count(*) FROM (SELECT 1 FROM codes WHERE expires_at <= $1 LIMIT $2) AS some",
+        "SELECT count(*) FROM (SELECT 1 FROM codes WHERE expires_at <= $1 LIMIT $2) AS found",
     ),
     (
         "DELETE FROM spent_prekeys WHERE (holder_id, kind, prekey_id) IN (
              SELECT holder_id, kind, prekey_id FROM spent_prekeys
              WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2)",
-        "SELECT count(*) FROM (SELECT 1 FROM spent_prekeys WHERE expires_at <= $1 LIMIT $2) AS some",
+        "SELECT count(*) FROM (SELECT 1 FROM spent_prekeys WHERE expires_at <= $1 LIMIT $2) AS found",
     ),
 ];
 

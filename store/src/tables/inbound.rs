@@ -14,7 +14,7 @@ pub(crate) const ERASURE: Erasure = Erasure {
     epoch_delete: "DELETE FROM inbound WHERE (phone_number_id, message_id, tag) IN \
          (SELECT phone_number_id, message_id, tag FROM inbound WHERE retention_seconds = $1 AND epoch_start = $2 LIMIT $3)",
     epoch_count: "SELECT count(*) FROM \
-         (SELECT 1 FROM inbound WHERE retention_seconds = $1 AND epoch_start = $2 LIMIT $3) AS some",
+         (SELECT 1 FROM inbound WHERE retention_seconds = $1 AND epoch_start = $2 LIMIT $3) AS found",
     tag_delete: "DELETE FROM inbound WHERE (phone_number_id, message_id, tag) IN \
          (SELECT phone_number_id, message_id, tag FROM inbound WHERE phone_number_id = $1 AND tag = $2 LIMIT $3)",
 };
