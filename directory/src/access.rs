@@ -1,7 +1,7 @@
 //! Which role may call what of the directory.
 
 use sealpost_runtime::{
-    Role::{Auditor, Gateway, Operator},
+    Role::{Auditor, Gateway, Operator, Retention},
     server::{AccessRow, AccessTable, USUAL_ROWS},
 };
 
@@ -15,6 +15,9 @@ const ROWS: &[AccessRow] = &[
     (ISSUE_TOKEN, &[Operator]),
     (REVOKE_TOKEN, &[Operator]),
     (AUTHENTICATE_TOKEN, &[Gateway]),
+    (MOVE_NUMBER, &[Operator]),
+    (LIST_NUMBER_MOVES, &[Operator, Auditor, Retention]),
+    (ADVANCE_NUMBER_MOVE, &[Retention]),
 ];
 
 const CREATE_BUSINESS: &str = "/sealpost.directory.v1.DirectoryService/CreateBusiness";
@@ -26,6 +29,9 @@ const SET_BUSINESS_KEYS: &str = "/sealpost.directory.v1.DirectoryService/SetBusi
 const ISSUE_TOKEN: &str = "/sealpost.directory.v1.DirectoryService/IssueToken";
 const REVOKE_TOKEN: &str = "/sealpost.directory.v1.DirectoryService/RevokeToken";
 const AUTHENTICATE_TOKEN: &str = "/sealpost.directory.v1.DirectoryService/AuthenticateToken";
+const MOVE_NUMBER: &str = "/sealpost.directory.v1.DirectoryService/MoveNumber";
+const LIST_NUMBER_MOVES: &str = "/sealpost.directory.v1.DirectoryService/ListNumberMoves";
+const ADVANCE_NUMBER_MOVE: &str = "/sealpost.directory.v1.DirectoryService/AdvanceNumberMove";
 
 /// The directory's table.
 pub static ACCESS: AccessTable = AccessTable::new(&[ROWS, USUAL_ROWS]);
@@ -73,14 +79,22 @@ mod tests {
                     "SetBusinessKeys",
                     "IssueToken",
                     "RevokeToken",
+                    "MoveNumber",
+                    "ListNumberMoves",
                 ],
                 Gateway => &["GetNumber", "ListNumbers", "AuthenticateToken"],
-                Auditor => &["ListBusinesses", "GetNumber", "ListNumbers"],
+                Auditor => &[
+                    "ListBusinesses",
+                    "GetNumber",
+                    "ListNumbers",
+                    "ListNumberMoves",
+                ],
+                Retention => &["ListNumberMoves", "AdvanceNumberMove"],
                 _ => &[],
             }
         };
         let methods = methods();
-        assert_eq!(methods.len(), 9);
+        assert_eq!(methods.len(), 12);
         for path in &methods {
             let name = path.rsplit('/').next().unwrap();
             for role in Role::ALL {

@@ -32,6 +32,12 @@ pub enum DirectoryError {
     /// The business has as many numbers as it may have.
     #[error("the business has too many numbers")]
     TooManyNumbers,
+    /// The number is on its way to another region.
+    #[error("the number is moving")]
+    NumberMoving,
+    /// There is no such move.
+    #[error("no such move")]
+    MoveUnknown,
     /// The system gave no random bytes.
     #[error("no randomness")]
     Randomness,

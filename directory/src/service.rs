@@ -1,13 +1,13 @@
 //! The directory's gRPC face: reads requests, runs units of work, writes answers.
 
 use sealpost_proto::directory::v1 as wire;
-use sealpost_runtime::Clock;
+use sealpost_runtime::{Clock, identity::PeerIdentity, server::peer_of};
 use tonic::{Request, Response, Status};
 use wire::directory_service_server::DirectoryService;
 
 use crate::{
     Datastore, DirectoryError,
-    datastore::{Business, Number, PublicKeys},
+    datastore::{Business, Number, NumberMove, PublicKeys},
     ids::{PhoneNumberId, Uuid, random},
     token::TokenText,
     validate,
@@ -184,6 +184,65 @@ impl DirectoryService for Directory {
             expires_at_ms: token.expires_at.map_or(0, wire_time),
         }))
     }
+
+    async fn move_number(
+        &self,
+        request: Request<wire::MoveNumberRequest>,
+    ) -> Result<Response<wire::MoveNumberResponse>, Status> {
+        let peer = peer_of(&request)?;
+        let asked_by = name_of(&peer);
+        let request = request.into_inner();
+        let number = validate::phone_number_id("phone_number_id", &request.phone_number_id)?;
+        let region = validate::region("region", &request.region)?;
+        let id = Uuid::from_random(random()?);
+        let begun = self
+            .datastore
+            .begin_move(id, number, region, asked_by, self.now())
+            .await?;
+        tracing::info!("a number is to move to another region");
+        Ok(Response::new(wire::MoveNumberResponse {
+            r#move: Some(begun.into()),
+        }))
+    }
+
+    async fn list_number_moves(
+        &self,
+        request: Request<wire::ListNumberMovesRequest>,
+    ) -> Result<Response<wire::ListNumberMovesResponse>, Status> {
+        let request = request.into_inner();
+        let number = validate::number_page(&request.phone_number_id)?;
+        let limit = validate::page_size(request.page_size)?;
+        let before = match request.before_ms {
+            0 => i64::MAX,
+            time => i64::try_from(time).unwrap_or(i64::MAX),
+        };
+        let found = self
+            .datastore
+            .list_moves(number, request.open_only, before, limit)
+            .await?;
+        Ok(Response::new(wire::ListNumberMovesResponse {
+            moves: found.into_iter().map(Into::into).collect(),
+        }))
+    }
+
+    async fn advance_number_move(
+        &self,
+        request: Request<wire::AdvanceNumberMoveRequest>,
+    ) -> Result<Response<wire::AdvanceNumberMoveResponse>, Status> {
+        let step = validate::step(request.get_ref())?;
+        let found = self.datastore.advance_move(step, self.now()).await?;
+        tracing::info!("a move of a number came a step on");
+        Ok(Response::new(wire::AdvanceNumberMoveResponse {
+            r#move: Some(found.into()),
+        }))
+    }
+}
+
+/// The SPIFFE ID of a caller.
+fn name_of(peer: &PeerIdentity) -> String {
+    let name = peer.name.as_ref();
+    let name = name.map_or_else(String::new, |name| format!("/{name}"));
+    format!("spiffe://{}/{}{name}", peer.trust_domain, peer.role)
 }
 
 /// Cuts `found`, read one longer than the page, to `limit`; names its last when there is more.
@@ -227,6 +286,26 @@ impl From<Number> for wire::Number {
             display_name: number.display_name,
             messages_per_second: number.messages_per_second,
             created_at_ms: wire_time(number.created_at),
+            moving_to: number
+                .moving_to
+                .map_or_else(String::new, |region| region.as_str().to_owned()),
+        }
+    }
+}
+
+impl From<NumberMove> for wire::NumberMove {
+    fn from(found: NumberMove) -> Self {
+        Self {
+            move_id: found.move_id.to_string(),
+            phone_number_id: found.number.as_str().to_owned(),
+            from_region: found.from.as_str().to_owned(),
+            to_region: found.to.as_str().to_owned(),
+            asked_by: found.asked_by,
+            state: found.state as i32,
+            rows: found.rows,
+            asked_at_ms: wire_time(found.asked_at),
+            switched_at_ms: found.switched_at.map_or(0, wire_time),
+            finished_at_ms: found.finished_at.map_or(0, wire_time),
         }
     }
 }

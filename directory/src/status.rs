@@ -19,6 +19,12 @@ impl From<DirectoryError> for Status {
             }
             E::NumberUnknown => reason_status(Code::NotFound, "NUMBER_UNKNOWN", "no such number"),
             E::TokenUnknown => reason_status(Code::NotFound, "TOKEN_UNKNOWN", "no such token"),
+            E::NumberMoving => reason_status(
+                Code::FailedPrecondition,
+                "NUMBER_MOVING",
+                "the number is on its way to another region",
+            ),
+            E::MoveUnknown => reason_status(Code::NotFound, "MOVE_UNKNOWN", "no such move"),
             E::PhoneNumberTaken => reason_status(
                 Code::AlreadyExists,
                 "PHONE_NUMBER_TAKEN",

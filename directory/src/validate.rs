@@ -6,6 +6,7 @@ use sealpost_proto::directory::v1 as wire;
 
 use crate::{
     DirectoryError,
+    datastore::{MoveState, Step},
     ids::{PhoneNumber, PhoneNumberId, Region, Uuid},
     token::{Scopes, TokenDigest},
 };
@@ -86,6 +87,20 @@ pub(crate) fn number_page(token: &str) -> Result<Option<PhoneNumberId>> {
     phone_number_id("page_token", token).map(Some)
 }
 
+pub(crate) fn region(field: &'static str, text: &str) -> Result<Region> {
+    Region::parse(text)
+        .ok_or_else(|| DirectoryError::malformed(field, "must be 1 to 16 of [a-z0-9-]"))
+}
+
+pub(crate) fn step(request: &wire::AdvanceNumberMoveRequest) -> Result<Step> {
+    Ok(Step {
+        move_id: business_id("move_id", &request.move_id)?,
+        state: MoveState::parse(request.state.into())
+            .ok_or_else(|| DirectoryError::malformed("state", "is unknown"))?,
+        rows: request.rows,
+    })
+}
+
 pub(crate) fn new_number(number: Option<wire::Number>) -> Result<NewNumber> {
     let number = number.ok_or_else(|| DirectoryError::malformed("number", "is missing"))?;
     let id = match number.phone_number_id.as_str() {
@@ -101,9 +116,7 @@ pub(crate) fn new_number(number: Option<wire::Number>) -> Result<NewNumber> {
             )
         })?,
         business_id: business_id("number.business_id", &number.business_id)?,
-        region: Region::parse(&number.region).ok_or_else(|| {
-            DirectoryError::malformed("number.region", "must be 1 to 16 of [a-z0-9-]")
-        })?,
+        region: region("number.region", &number.region)?,
         display_name: bounded_text("number.display_name", number.display_name, 0)?,
         messages_per_second: number.messages_per_second,
     })

@@ -8,14 +8,15 @@ use std::{
 
 use sealpost_proto::directory::v1::GetNumberRequest;
 use tokio::time::Instant;
+use tonic::Code;
 
 use crate::{
     ids::PhoneNumberId,
     peers::{CallError, Peers, Store, called},
 };
 
-/// How long a number's region is believed.
-const LIFE: Duration = Duration::from_secs(60);
+/// How long a number's region is believed. A store that keeps a number no more says so itself.
+const LIFE: Duration = Duration::from_secs(5);
 
 /// Numbers remembered.
 const REMEMBERED: usize = 100_000;
@@ -39,7 +40,7 @@ impl Regions {
     /// The store that keeps a number's records.
     ///
     /// # Errors
-    /// When the directory must be asked and has no answer.
+    /// When the directory must be asked and has no answer; while the records are on their way from one store to another.
     pub async fn store_of(&self, number: &PhoneNumberId) -> Result<Arc<Store>, CallError> {
         if let Some(only) = self.peers.stores.only() {
             return Ok(only.clone());
@@ -51,7 +52,11 @@ impl Regions {
             phone_number_id: number.into(),
         };
         let answer = called(self.peers.directory.clone().get_number(request)).await?;
-        let region = answer.number.ok_or(CallError::NotFound)?.region;
+        let found = answer.number.ok_or(CallError::NotFound)?;
+        if !found.moving_to.is_empty() {
+            return Err(CallError::Unreachable(Code::Unavailable));
+        }
+        let region = found.region;
         let store = self.peers.stores.of_region(&region).clone();
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if known.len() >= REMEMBERED {

@@ -158,6 +158,12 @@ pub fn refused_status(refused: &Refused) -> Status {
             delay,
         ),
         SendError::NotProvisioned => not_provisioned(),
+        SendError::NumberMoving => with_retry(
+            Code::Unavailable,
+            "NUMBER_MOVING",
+            "the number's records are on their way to another region",
+            delay,
+        ),
         SendError::Unspecified => internal(),
     }
 }

@@ -56,6 +56,9 @@ pub struct Peers {
     /// Every relay of ours.
     #[serde(default)]
     pub relays: Vec<Replicas>,
+    /// The directory, where numbers may move between regions; absent: no number is moved.
+    #[serde(default)]
+    pub directory: Option<Replicas>,
 }
 
 /// Settings that cannot be, or contradict each other.
@@ -105,6 +108,14 @@ impl Config {
             .any(|peer| peer.role() != Role::Relay)
         {
             return Err(ConfigContradiction::Role("relays"));
+        }
+        if self
+            .peers
+            .directory
+            .as_ref()
+            .is_some_and(|peer| peer.role() != Role::Directory)
+        {
+            return Err(ConfigContradiction::Role("directory"));
         }
         if !(1..=86_400).contains(&self.interval_seconds) {
             return Err(ConfigContradiction::Interval);
@@ -190,6 +201,10 @@ mod tests {
         for (set, word) in [
             ("clock_file=c", "development"),
             ("peers.vault.role=relay", "vault"),
+            (
+                "peers.directory={address='127.0.0.1:9',role='relay'}",
+                "directory",
+            ),
             ("interval_seconds=0", "interval_seconds"),
             ("batch_limit=10001", "batch_limit"),
             ("receipt_key=abc", "receipt_key"),

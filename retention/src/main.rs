@@ -5,8 +5,8 @@ use clap::Parser;
 use sealpost_database::DatabaseCommand;
 use sealpost_proto::FILE_DESCRIPTOR_SET;
 use sealpost_retention::{
-    MIGRATIONS, access::ACCESS, config::Config, datastore::Datastore, jobs::Jobs, peers::Peers,
-    schedule, service::Retention,
+    MIGRATIONS, access::ACCESS, config::Config, datastore::Datastore, jobs::Jobs, moves::Moves,
+    peers::Peers, schedule, service::Retention,
 };
 use sealpost_runtime::{
     Clock,
@@ -61,6 +61,14 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         channels(&config.peers.stores, &tls)?,
         channels(&config.peers.relays, &tls)?,
     );
+    let moves = match &config.peers.directory {
+        Some(directory) => {
+            let stores = channels(&config.peers.stores, &tls)?;
+            let moves = Moves::new(tls::connect(directory, &tls)?, stores);
+            Some(tokio::spawn(moves.keep(stop.clone())))
+        }
+        None => None,
+    };
     let datastore = Datastore::open(config.database.clone(), config.receipt_key()?).await?;
     let jobs = Jobs::new(datastore.clone(), peers, clock, config.batch_limit);
     let schedule = tokio::spawn(schedule::keep(
@@ -79,6 +87,9 @@ async fn serve(config: Config) -> anyhow::Result<()> {
 
     stop.cancel();
     schedule.await?;
+    if let Some(moves) = moves {
+        moves.await?;
+    }
     datastore.close().await?;
     Ok(served?)
 }

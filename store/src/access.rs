@@ -23,6 +23,11 @@ const STORE_ROWS: &[AccessRow] = &[
     ("/sealpost.store.v1.StoreService/AdvanceCursor",  GATEWAY),
     ("/sealpost.store.v1.StoreService/DeleteEpochs",   RETENTION),
     ("/sealpost.store.v1.StoreService/DeleteSubject",  RETENTION),
+    ("/sealpost.store.v1.StoreService/DescribeStore",  RETENTION),
+    ("/sealpost.store.v1.StoreService/MarkNumber",     RETENTION),
+    ("/sealpost.store.v1.StoreService/ExportNumber",   RETENTION),
+    ("/sealpost.store.v1.StoreService/ImportNumber",   RETENTION),
+    ("/sealpost.store.v1.StoreService/DeleteNumber",   RETENTION),
 ];
 
 /// The store's table; operators and auditors have health and reflection only.

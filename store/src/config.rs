@@ -27,6 +27,9 @@ pub struct Config {
     pub metrics: Option<MetricsConfig>,
     /// The face towards services.
     pub server: ServerConfig,
+    /// Which region it is for, as the directory names it; absent: every one.
+    #[serde(default)]
+    pub region: String,
     /// Where the records are.
     pub database: DatabaseConfig,
     /// Whom the store calls.

@@ -44,6 +44,12 @@ pub enum StoreError {
     /// The record's epoch is over: nobody can open it any more.
     #[error("the record's epoch is over")]
     EpochExpired,
+    /// The number's records are kept by another store.
+    #[error("the number has departed")]
+    NumberDeparted,
+    /// The number's records are kept here.
+    #[error("the number has not departed")]
+    NumberPresent,
     /// The database failed.
     #[error("the database failed")]
     Database(#[from] DatabaseError),

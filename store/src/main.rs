@@ -77,7 +77,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         )),
     ];
 
-    let store = Store::new(datastore.clone(), clock, wake);
+    let store = Store::new(datastore.clone(), clock, wake, config.region.clone());
     let services = Services::new(FILE_DESCRIPTOR_SET)?.add(store.into_server());
     let listener = Listener::bind(config.server.listen).await?;
     tracing::info!(address = %listener.local_addr(), "listening");

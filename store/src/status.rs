@@ -28,6 +28,16 @@ impl From<StoreError> for Status {
                 "EPOCH_EXPIRED",
                 "the record's epoch is over",
             ),
+            StoreError::NumberDeparted => reason_status(
+                Code::FailedPrecondition,
+                "NUMBER_DEPARTED",
+                "the number's records are kept elsewhere",
+            ),
+            StoreError::NumberPresent => reason_status(
+                Code::FailedPrecondition,
+                "NUMBER_PRESENT",
+                "the number's records are kept here",
+            ),
             StoreError::Database(database) if database.is_conflict() => {
                 retry_after("DATABASE_BUSY", BUSY_DELAY)
             }
@@ -65,6 +75,16 @@ mod tests {
                 StoreError::EpochExpired,
                 Code::FailedPrecondition,
                 "EPOCH_EXPIRED",
+            ),
+            (
+                StoreError::NumberDeparted,
+                Code::FailedPrecondition,
+                "NUMBER_DEPARTED",
+            ),
+            (
+                StoreError::NumberPresent,
+                Code::FailedPrecondition,
+                "NUMBER_PRESENT",
             ),
             (
                 DatabaseError::Busy(sqlx::Error::PoolTimedOut).into(),

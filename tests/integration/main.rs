@@ -17,6 +17,7 @@ mod instances;
 mod interop;
 mod python_business;
 mod requests;
+mod residency;
 mod restart;
 mod retention_page;
 mod retransmission;

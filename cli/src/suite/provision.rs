@@ -126,6 +126,7 @@ pub async fn business(
                 display_name: display_name.clone(),
                 messages_per_second,
                 created_at_ms: 0,
+                moving_to: String::new(),
             }),
         };
         match directory.create_number(request).await {

@@ -4,6 +4,7 @@
 //! only numbers of its own business.
 
 mod businesses;
+mod moves;
 mod numbers;
 mod tokens;
 
@@ -17,16 +18,25 @@ use crate::{
 };
 
 pub(crate) use businesses::{Business, PublicKeys};
+pub(crate) use moves::{MoveState, NumberMove, Step};
 pub(crate) use numbers::Number;
 pub(crate) use tokens::Token;
 
 /// The directory's schema. Append only.
-pub const MIGRATIONS: &[Migration] = &[Migration::new(
-    1,
-    "directory",
-    include_str!("../../migrations/sqlite/0001_directory.sql"),
-    include_str!("../../migrations/postgres/0001_directory.sql"),
-)];
+pub const MIGRATIONS: &[Migration] = &[
+    Migration::new(
+        1,
+        "directory",
+        include_str!("../../migrations/sqlite/0001_directory.sql"),
+        include_str!("../../migrations/postgres/0001_directory.sql"),
+    ),
+    Migration::new(
+        2,
+        "number_moves",
+        include_str!("../../migrations/sqlite/0002_number_moves.sql"),
+        include_str!("../../migrations/postgres/0002_number_moves.sql"),
+    ),
+];
 
 /// Numbers that a business may have; bounds the answer to a token that may act for all of them.
 pub(crate) const MAX_NUMBERS: u32 = 10_000;

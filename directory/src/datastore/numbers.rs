@@ -19,6 +19,8 @@ pub(crate) struct Number {
     pub(crate) phone_number: PhoneNumber,
     pub(crate) business_id: Uuid,
     pub(crate) region: Region,
+    /// Where its records are on their way to.
+    pub(crate) moving_to: Option<Region>,
     pub(crate) display_name: String,
     pub(crate) messages_per_second: u32,
     /// Milliseconds since the Unix epoch.
@@ -32,6 +34,7 @@ impl Number {
             phone_number: wish.phone_number,
             business_id: wish.business_id,
             region: wish.region,
+            moving_to: None,
             display_name: wish.display_name,
             messages_per_second: wish.messages_per_second,
             created_at: now,
@@ -54,7 +57,7 @@ pub(super) async fn number_find(
 ) -> Result<Option<Number>, DatabaseError> {
     let row = query(
         "SELECT phone_number_id, phone_number, business_id, region, display_name,
-                messages_per_second, created_at
+                messages_per_second, created_at, moving_to
          FROM numbers WHERE phone_number_id = $1",
     )
     .bind(id.as_str())
@@ -110,6 +113,34 @@ pub(super) async fn number_insert(tx: &mut Tx, number: &Number) -> Result<(), Di
     Ok(())
 }
 
+/// Notes where a number's records are on their way to, or that they are not.
+pub(super) async fn number_set_moving(
+    tx: &mut Tx,
+    id: &PhoneNumberId,
+    to: Option<&Region>,
+) -> Result<(), DatabaseError> {
+    query("UPDATE numbers SET moving_to = $2 WHERE phone_number_id = $1")
+        .bind(id.as_str())
+        .bind(to.map(Region::as_str))
+        .execute(&mut **tx)
+        .await?;
+    Ok(())
+}
+
+/// A number's records have arrived.
+pub(super) async fn number_set_region(
+    tx: &mut Tx,
+    id: &PhoneNumberId,
+    region: &Region,
+) -> Result<(), DatabaseError> {
+    query("UPDATE numbers SET region = $2, moving_to = NULL WHERE phone_number_id = $1")
+        .bind(id.as_str())
+        .bind(region.as_str())
+        .execute(&mut **tx)
+        .await?;
+    Ok(())
+}
+
 pub(super) async fn number_page(
     db: &mut Connection,
     business: Option<Uuid>,
@@ -120,7 +151,7 @@ pub(super) async fn number_page(
     let rows = match &business {
         Some(business) => query(
             "SELECT phone_number_id, phone_number, business_id, region, display_name,
-                    messages_per_second, created_at
+                    messages_per_second, created_at, moving_to
              FROM numbers WHERE business_id = $3 AND phone_number_id > $1
              ORDER BY phone_number_id LIMIT $2",
         )
@@ -129,7 +160,7 @@ pub(super) async fn number_page(
         .bind(business.as_bytes()),
         None => query(
             "SELECT phone_number_id, phone_number, business_id, region, display_name,
-                    messages_per_second, created_at
+                    messages_per_second, created_at, moving_to
              FROM numbers WHERE phone_number_id > $1 ORDER BY phone_number_id LIMIT $2",
         )
         .bind(after)
@@ -141,11 +172,15 @@ pub(super) async fn number_page(
 
 pub(super) fn from_row(row: &Row) -> Result<Number, DatabaseError> {
     let rate: i64 = row.try_get("messages_per_second")?;
+    let moving_to: Option<String> = row.try_get("moving_to")?;
     Ok(Number {
         phone_number_id: damaged(PhoneNumberId::parse(row.try_get("phone_number_id")?))?,
         phone_number: damaged(PhoneNumber::parse(row.try_get("phone_number")?))?,
         business_id: damaged(Uuid::from_slice(row.try_get("business_id")?))?,
         region: damaged(Region::parse(row.try_get("region")?))?,
+        moving_to: moving_to
+            .map(|region| damaged(Region::parse(&region)))
+            .transpose()?,
         display_name: row.try_get("display_name")?,
         messages_per_second: damaged(u32::try_from(rate).ok())?,
         created_at: row.try_get("created_at")?,

@@ -118,7 +118,7 @@ pub(super) async fn token_numbers(
 ) -> Result<Vec<Number>, DirectoryError> {
     let rows = query(
         "SELECT numbers.phone_number_id, phone_number, business_id, region, display_name,
-                messages_per_second, created_at
+                messages_per_second, created_at, moving_to
          FROM token_numbers JOIN numbers ON numbers.phone_number_id = token_numbers.phone_number_id
          WHERE token_id = $1 ORDER BY numbers.phone_number_id LIMIT $2",
     )

@@ -11,6 +11,10 @@ use tonic::Code;
 use tonic_types::StatusExt;
 
 use super::*;
+use crate::{
+    datastore::{MoveState, Step},
+    ids::Region,
+};
 
 struct Fixture {
     directory: Directory,
@@ -381,4 +385,77 @@ async fn garbage_is_answered_with_the_name_of_the_field() {
         details.bad_request().unwrap().field_violations[0].field,
         "token_sha256"
     );
+}
+
+#[tokio::test]
+async fn a_move_goes_its_steps_in_order_and_is_remembered_with_who_asked() {
+    let fixture = Fixture::new().await;
+    let business = fixture.business("Bakery").await;
+    let number = fixture.number(&business, "4930123456").await;
+    let id = number.phone_number_id;
+    let datastore = &fixture.directory.datastore;
+    let (eu, na) = (Region::parse("eu").unwrap(), Region::parse("na").unwrap());
+    let key = PhoneNumberId::parse(&id).unwrap();
+    let begin = |seed: u8, to: &Region| {
+        let (key, to) = (key.clone(), to.clone());
+        datastore.begin_move(Uuid::from_random([seed; 16]), key, to, "somebody".into(), 1)
+    };
+    let there = begin(1, &eu).await.unwrap_err();
+    assert!(matches!(there, DirectoryError::Malformed { .. }));
+    let begun = begin(1, &na).await.unwrap();
+    // Asked for again it is the same, and no other can begin.
+    assert_eq!(begin(2, &na).await.unwrap().move_id, begun.move_id);
+    let other = Region::parse("sa").unwrap();
+    let refused = begin(3, &other).await.unwrap_err();
+    assert!(matches!(refused, DirectoryError::NumberMoving));
+
+    let seen = || async {
+        let number = datastore.number(key.clone()).await.unwrap();
+        let moving = number.moving_to.map(|to| to.as_str().to_owned());
+        (number.region.as_str().to_owned(), moving)
+    };
+    assert_eq!(seen().await, ("eu".into(), Some("na".into())));
+    let advance = |state, rows| {
+        let move_id = begun.move_id;
+        let step = Step {
+            move_id,
+            state,
+            rows,
+        };
+        async move { datastore.advance_move(step, 2).await.unwrap().state }
+    };
+    use MoveState::{Asked, Done, Failed, Switched};
+    assert_eq!(advance(Done, 0).await, Asked, "nothing was switched");
+    assert_eq!(advance(Switched, 7).await, Switched);
+    assert_eq!(seen().await, ("na".into(), None));
+    assert_eq!(advance(Failed, 0).await, Switched);
+    assert_eq!(advance(Done, 7).await, Done);
+    assert_eq!(advance(Failed, 0).await, Done);
+    let moves = datastore.list_moves(Some(key.clone()), false, i64::MAX, 10);
+    let [remembered] = &moves.await.unwrap()[..] else {
+        panic!("one move");
+    };
+    assert_eq!(
+        (remembered.rows, remembered.asked_by.as_str()),
+        (7, "somebody")
+    );
+    assert_eq!(
+        (remembered.switched_at, remembered.finished_at),
+        (Some(2), Some(2))
+    );
+
+    // One that cannot be leaves the number where it is.
+    let begun = begin(4, &eu).await.unwrap();
+    let step = Step {
+        move_id: begun.move_id,
+        state: Failed,
+        rows: 0,
+    };
+    assert_eq!(datastore.advance_move(step, 3).await.unwrap().state, Failed);
+    assert_eq!(seen().await, ("na".into(), None));
+    let open = datastore
+        .list_moves(None, true, i64::MAX, 10)
+        .await
+        .unwrap();
+    assert!(open.is_empty());
 }

@@ -109,6 +109,7 @@ async fn keep(
             ciphertext_sha256,
         }),
         Some(Append::EpochClosed(_)) => Handled::Done("epoch_closed"),
+        Some(Append::NumberDeparted(_)) => Handled::Again("moving"),
         None => Handled::Again("store"),
     }
 }

@@ -34,6 +34,7 @@ pub(super) async fn handle(
         attempt: 0,
     };
     match store.advance_status.call(item).await {
+        Ok(outcome) if outcome.number_departed => Handled::Again("moving"),
         Ok(outcome) if outcome.moved => Handled::Done("moved"),
         Ok(_) => Handled::Done("unmoved"),
         Err(_) => Handled::Again("store"),

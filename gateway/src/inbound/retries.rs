@@ -218,6 +218,7 @@ impl Resend<'_> {
             attempt: self.attempt,
         };
         match self.store.advance_status.call(item).await {
+            Ok(advanced) if advanced.number_departed => Handled::Again("moving"),
             Ok(_) => Handled::Done(outcome),
             Err(_) => Handled::Again("store"),
         }

@@ -3,7 +3,7 @@
 //! [`Admission::admit`] queues for the vault, [`Admission::append`] waits for the vault and queues for the store,
 //! [`Admission::settle`] waits for the store and hands over to the dispatcher. Run each stage in the messages' order.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use sealpost_proto::{
     directory::v1::Scope,
@@ -32,6 +32,9 @@ use crate::{
 
 /// How often a message whose epoch closed on the way is admitted anew.
 const READMISSIONS: u32 = 2;
+
+/// When a number that moves to another region may have arrived.
+const MOVING: Duration = Duration::from_secs(2);
 
 /// The way in.
 pub struct Admission {
@@ -146,6 +149,9 @@ impl Admission {
         if !self.readiness.is_ready() {
             return Err(refused(SendError::Unavailable));
         }
+        if !number.moving_to.is_empty() {
+            return Err(refused_for(SendError::NumberMoving, MOVING));
+        }
         self.limits
             .take(&id, number.messages_per_second)
             .map_err(|wait| refused_for(SendError::RateLimited, wait))?;
@@ -240,6 +246,10 @@ impl Admission {
             }
             Some(Append::Conflict(_)) => Settled::Refused(refused(SendError::Conflict)),
             Some(Append::EpochClosed(_)) => Settled::EpochClosed(entering),
+            // The directory's word for where it is now has not come here yet.
+            Some(Append::NumberDeparted(_)) => {
+                Settled::Refused(refused_for(SendError::NumberMoving, MOVING))
+            }
             None => Settled::Refused(refused(SendError::Unavailable)),
         }
     }

@@ -121,6 +121,8 @@ impl Delivery {
             Step::Conclude(ending) => {
                 let item = self.conclusion(message, ending);
                 match message.store.advance_status.call(item).await {
+                    // Where its record is now, it waits as accepted: it is dispatched from there, and the relay drops what it has.
+                    Ok(advanced) if advanced.number_departed => Next::Done,
                     Ok(_) => {
                         let outcome = match ending {
                             Ending::Sent => "sent",

@@ -1,5 +1,7 @@
 //! From consumers to the business.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use sealpost_proto::{
     gateway::v1::SendRequest,
@@ -8,6 +10,7 @@ use sealpost_proto::{
     },
     store::v1::MessageStatus,
 };
+use sealpost_runtime::status::{reason_of, retry_delay_of};
 
 use crate::{
     doubles::lock,
@@ -234,4 +237,40 @@ async fn prekeys_that_run_out_are_replenished() {
     }));
     until(|| suite.relay.has_acknowledgement(low)).await;
     assert_eq!(lock(&suite.relay.state).uploads, 1);
+}
+
+#[tokio::test]
+async fn what_comes_for_a_number_that_moves_waits_until_a_store_takes_it() {
+    let suite = Suite::new();
+    let gateway = suite.start().await;
+    sent(&suite, &gateway).await;
+    lock(&suite.store.state).departed = true;
+    let request = SendRequest {
+        message: Some(message(ANNA, 2)),
+    };
+    let status = gateway.client(TOKEN).send(request).await.unwrap_err();
+    assert_eq!(reason_of(&status).unwrap(), "NUMBER_MOVING");
+    assert!(retry_delay_of(&status).is_some());
+
+    let read = Item::Receipt(InboundReceipt {
+        peer: ANNA.into(),
+        message_id: message_id(ANNA, 1),
+        kind: ReceiptKind::Read.into(),
+        time_ms: 1,
+    });
+    let (envelope, receipt) = (
+        suite.relay.queue(envelope(BERT, "one")),
+        suite.relay.queue(read),
+    );
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    for queue_id in [envelope, receipt] {
+        assert!(!suite.relay.has_acknowledgement(queue_id));
+    }
+    lock(&suite.store.state).departed = false;
+    for queue_id in [envelope, receipt] {
+        until(|| suite.relay.has_acknowledgement(queue_id)).await;
+    }
+    let status = suite.store.status(&message_id(ANNA, 1));
+    assert_eq!(status, Some((MessageStatus::Read, 0)));
+    assert!(!lock(&suite.store.state).inbound.is_empty());
 }

@@ -16,6 +16,7 @@ use crate::{
     progress::Status,
     record::{Direction, Record},
     tables::{
+        departures::departures,
         envelopes::{envelope_find, envelope_insert},
         event_heads::event_head_next,
         events::{About, EventKind, event_insert, events_delete_record},
@@ -50,6 +51,8 @@ pub enum OutboundOutcome {
     Conflict,
     /// The epoch takes no new records.
     EpochClosed,
+    /// The number's records are kept elsewhere.
+    NumberDeparted,
 }
 
 /// Who dispatches a record that waits.
@@ -79,6 +82,8 @@ pub enum InboundOutcome {
     Appended(Timestamp),
     /// The epoch's key is gone.
     EpochClosed,
+    /// The number's records are kept elsewhere.
+    NumberDeparted,
 }
 
 impl Datastore {
@@ -97,8 +102,13 @@ impl Datastore {
                 let items = items.clone();
                 Box::pin(async move {
                     let mut gate = Gate::new(now);
+                    let departed = departures(tx).await?;
                     let mut outcomes = Vec::with_capacity(items.len());
                     for item in items.iter() {
+                        if departed.contains(item.record.number.as_str()) {
+                            outcomes.push(OutboundOutcome::NumberDeparted);
+                            continue;
+                        }
                         outcomes.push(append_one_outbound(tx, &mut gate, item, now).await?);
                     }
                     Ok(outcomes)
@@ -124,8 +134,13 @@ impl Datastore {
                 Box::pin(async move {
                     let mut gate = Gate::new(now);
                     let mut heads = Heads::new();
+                    let departed = departures(tx).await?;
                     let mut outcomes = Vec::with_capacity(items.len());
                     for item in items.iter() {
+                        if departed.contains(item.record.number.as_str()) {
+                            outcomes.push(InboundOutcome::NumberDeparted);
+                            continue;
+                        }
                         let outcome =
                             append_one_inbound(tx, &mut gate, &mut heads, item, now).await?;
                         outcomes.push(outcome);

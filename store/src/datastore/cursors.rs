@@ -2,7 +2,7 @@
 
 use sealpost_runtime::Timestamp;
 
-use super::Datastore;
+use super::{Datastore, reading::refuse_departed};
 use crate::{
     error::StoreError,
     ids::{PhoneNumberId, Subscription},
@@ -13,7 +13,7 @@ impl Datastore {
     /// The last event that the subscription acknowledged; 0 when none was.
     ///
     /// # Errors
-    /// When the database fails.
+    /// [`StoreError::NumberDeparted`]; when the database fails.
     pub async fn cursor(
         &self,
         subscription: Subscription,
@@ -21,7 +21,10 @@ impl Datastore {
     ) -> Result<u64, StoreError> {
         self.database
             .read("cursor", move |db| {
-                Box::pin(async move { Ok(cursor_find(db, &subscription, &number).await?) })
+                Box::pin(async move {
+                    refuse_departed(db, &number).await?;
+                    Ok(cursor_find(db, &subscription, &number).await?)
+                })
             })
             .await
     }
@@ -29,7 +32,7 @@ impl Datastore {
     /// Moves the cursor forward, to the number's newest event at most.
     ///
     /// # Errors
-    /// When the database fails.
+    /// [`StoreError::NumberDeparted`]; when the database fails.
     pub async fn advance_cursor(
         &self,
         subscription: Subscription,
@@ -41,6 +44,7 @@ impl Datastore {
             .run_tx("advance_cursor", move |tx| {
                 let (subscription, number) = (subscription.clone(), number.clone());
                 Box::pin(async move {
+                    refuse_departed(tx, &number).await?;
                     Ok(cursor_advance(tx, &subscription, &number, cursor, now).await?)
                 })
             })

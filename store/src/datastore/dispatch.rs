@@ -13,8 +13,11 @@ use crate::{
     budget::Budget,
     error::StoreError,
     ids::Owner,
-    tables::outbound_leases::{
-        Leased, conversation_take, conversations_free, lease_set, leases_release,
+    tables::{
+        departures::departures,
+        outbound_leases::{
+            Leased, conversation_take, conversations_free, lease_set, leases_release,
+        },
     },
 };
 
@@ -77,7 +80,11 @@ async fn lease_free(
     let until = now + lease;
     let mut budget = Budget::page();
     let mut leased = Vec::new();
+    let departed = departures(tx).await?;
     for (number, tag) in conversations_free(tx, owner, now, limit).await? {
+        if departed.contains(number.as_str()) {
+            continue;
+        }
         let left = limit.saturating_sub(leased.len() as u64);
         if left == 0 || budget.is_used_up() {
             break;

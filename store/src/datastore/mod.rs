@@ -9,6 +9,7 @@ mod dispatch;
 mod epochs;
 mod erasure;
 mod gate;
+mod moving;
 mod progress;
 mod reading;
 
@@ -29,7 +30,8 @@ pub use append::{
 };
 pub use epochs::EpochReport;
 pub use erasure::Erased;
-pub use progress::ProgressItem;
+pub(crate) use moving::{Place, TravellingRow};
+pub use progress::{Progress, ProgressItem};
 
 /// Pages that one vacuum gives back at a time.
 const VACUUM_PAGES: u32 = 2_000;

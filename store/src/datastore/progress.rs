@@ -13,6 +13,7 @@ use crate::{
     progress::{Status, advance},
     record::Direction,
     tables::{
+        departures::departures,
         events::{About, EventKind},
         outbound::{outbound_advance, outbound_find, outbound_raise_attempt},
     },
@@ -35,12 +36,26 @@ pub struct ProgressItem {
     pub attempt: u32,
 }
 
+/// What became of one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// It moved.
+    Moved,
+    /// It stood there or further on, or the message is unknown.
+    Stays,
+    /// The number's records are kept elsewhere.
+    NumberDeparted,
+}
+
 impl Datastore {
-    /// Moves a batch of statuses, each with its event; answers which moved, in their order.
+    /// Moves a batch of statuses, each with its event; answers what became of each, in their order.
     ///
     /// # Errors
     /// When the database fails; nothing then moved, unless the outcome is unknown.
-    pub async fn advance_status(&self, items: Vec<ProgressItem>) -> Result<Vec<bool>, StoreError> {
+    pub async fn advance_status(
+        &self,
+        items: Vec<ProgressItem>,
+    ) -> Result<Vec<Progress>, StoreError> {
         let items = Arc::new(items);
         let advanced: Result<_, StoreError> = self
             .database
@@ -48,9 +63,16 @@ impl Datastore {
                 let items = items.clone();
                 Box::pin(async move {
                     let mut heads = Heads::new();
+                    let departed = departures(tx).await?;
                     let mut moved = Vec::with_capacity(items.len());
                     for item in items.iter() {
-                        moved.push(advance_one(tx, &mut heads, item).await?);
+                        moved.push(if departed.contains(item.number.as_str()) {
+                            Progress::NumberDeparted
+                        } else if advance_one(tx, &mut heads, item).await? {
+                            Progress::Moved
+                        } else {
+                            Progress::Stays
+                        });
                     }
                     Ok((moved, heads))
                 })

@@ -1,5 +1,6 @@
 //! Reading records, envelopes and events.
 
+use sealpost_database::Connection;
 use sealpost_runtime::Timestamp;
 
 use super::Datastore;
@@ -10,6 +11,7 @@ use crate::{
     ids::{CiphertextDigest, MessageId, PhoneNumberId},
     record::Record,
     tables::{
+        departures::has_departed,
         envelopes::envelope_find,
         epochs::epoch_find,
         event_heads::event_heads_list,
@@ -23,7 +25,7 @@ impl Datastore {
     /// An outbound record and how far it is.
     ///
     /// # Errors
-    /// When it is not there, its epoch is over, or the database fails.
+    /// When it is not there, its epoch is over, its number has departed, or the database fails.
     pub async fn outbound_record(
         &self,
         number: PhoneNumberId,
@@ -33,6 +35,7 @@ impl Datastore {
         self.database
             .read("outbound_record", move |db| {
                 Box::pin(async move {
+                    refuse_departed(db, &number).await?;
                     let found = outbound_load(db, &number, message_id).await?;
                     let found = found.ok_or(StoreError::RecordUnknown)?;
                     refuse_over(db, found.record.epoch, now).await?;
@@ -45,7 +48,7 @@ impl Datastore {
     /// An inbound record; of several consumers' that share the message id, the first that was kept.
     ///
     /// # Errors
-    /// When it is not there, its epoch is over, or the database fails.
+    /// When it is not there, its epoch is over, its number has departed, or the database fails.
     pub async fn inbound_record(
         &self,
         number: PhoneNumberId,
@@ -55,6 +58,7 @@ impl Datastore {
         self.database
             .read("inbound_record", move |db| {
                 Box::pin(async move {
+                    refuse_departed(db, &number).await?;
                     let found = inbound_load(db, &number, message_id).await?;
                     let found = found.ok_or(StoreError::RecordUnknown)?;
                     refuse_over(db, found.epoch, now).await?;
@@ -67,7 +71,7 @@ impl Datastore {
     /// Whether a record was made of that envelope and kept.
     ///
     /// # Errors
-    /// When the database fails.
+    /// When the number has departed, or the database fails.
     pub async fn has_envelope(
         &self,
         number: PhoneNumberId,
@@ -75,7 +79,10 @@ impl Datastore {
     ) -> Result<bool, StoreError> {
         self.database
             .read("has_envelope", move |db| {
-                Box::pin(async move { Ok(envelope_find(db, &number, ciphertext).await?.is_some()) })
+                Box::pin(async move {
+                    refuse_departed(db, &number).await?;
+                    Ok(envelope_find(db, &number, ciphertext).await?.is_some())
+                })
             })
             .await
     }
@@ -83,7 +90,7 @@ impl Datastore {
     /// A number's events after a cursor, at most `limit` and no more than fit into an answer.
     ///
     /// # Errors
-    /// When the database fails.
+    /// When the number has departed, or the database fails.
     pub async fn list_events(
         &self,
         number: PhoneNumberId,
@@ -93,7 +100,10 @@ impl Datastore {
     ) -> Result<Vec<Event>, StoreError> {
         self.database
             .read("list_events", move |db| {
-                Box::pin(async move { Ok(events_list(db, &number, after, limit, now).await?) })
+                Box::pin(async move {
+                    refuse_departed(db, &number).await?;
+                    Ok(events_list(db, &number, after, limit, now).await?)
+                })
             })
             .await
     }
@@ -118,11 +128,18 @@ impl Datastore {
     }
 }
 
-async fn refuse_over(
-    db: &mut sealpost_database::Connection,
-    epoch: Epoch,
-    now: Timestamp,
+/// While a number's rows are deleted here, what is left of them is not the whole.
+pub(super) async fn refuse_departed(
+    db: &mut Connection,
+    number: &PhoneNumberId,
 ) -> Result<(), StoreError> {
+    if has_departed(db, number).await? {
+        return Err(StoreError::NumberDeparted);
+    }
+    Ok(())
+}
+
+async fn refuse_over(db: &mut Connection, epoch: Epoch, now: Timestamp) -> Result<(), StoreError> {
     if epoch.is_over(epoch_find(db, epoch).await?, now) {
         return Err(StoreError::EpochExpired);
     }

@@ -1,5 +1,6 @@
 //! The store's gRPC face: reads requests, calls the datastore, writes answers. It decides nothing.
 
+mod moving;
 mod requests;
 mod responses;
 mod watch;
@@ -9,10 +10,13 @@ use std::{sync::Arc, time::Duration};
 use sealpost_proto::store::v1::{
     AdvanceCursorRequest, AdvanceCursorResponse, AdvanceStatusRequest, AdvanceStatusResponse,
     AppendInboundRequest, AppendInboundResponse, AppendOutboundRequest, AppendOutboundResponse,
-    DeleteEpochsRequest, DeleteEpochsResponse, DeleteSubjectRequest, DeleteSubjectResponse,
-    GetCursorRequest, GetCursorResponse, GetRecordRequest, GetRecordResponse, HasEnvelopeRequest,
-    HasEnvelopeResponse, LeaseDispatchRequest, LeaseDispatchResponse, ListEventsRequest,
-    ListEventsResponse, WatchEventsRequest, WatchEventsResponse,
+    DeleteEpochsRequest, DeleteEpochsResponse, DeleteNumberRequest, DeleteNumberResponse,
+    DeleteSubjectRequest, DeleteSubjectResponse, DescribeStoreRequest, DescribeStoreResponse,
+    ExportNumberRequest, ExportNumberResponse, GetCursorRequest, GetCursorResponse,
+    GetRecordRequest, GetRecordResponse, HasEnvelopeRequest, HasEnvelopeResponse,
+    ImportNumberRequest, ImportNumberResponse, LeaseDispatchRequest, LeaseDispatchResponse,
+    ListEventsRequest, ListEventsResponse, MarkNumberRequest, MarkNumberResponse,
+    WatchEventsRequest, WatchEventsResponse,
     store_service_server::{StoreService, StoreServiceServer},
 };
 use sealpost_runtime::{
@@ -39,16 +43,19 @@ pub struct Store {
     clock: Clock,
     /// Wakes the upkeep when rows were deleted.
     wake: Arc<Notify>,
+    /// Which region it is for; empty: every one.
+    region: String,
 }
 
 impl Store {
-    /// Serves `datastore`; `wake` rouses the upkeep.
+    /// Serves `datastore` for `region`; `wake` rouses the upkeep.
     #[must_use]
-    pub fn new(datastore: Datastore, clock: Clock, wake: Arc<Notify>) -> Self {
+    pub fn new(datastore: Datastore, clock: Clock, wake: Arc<Notify>, region: String) -> Self {
         Self {
             datastore,
             clock,
             wake,
+            region,
         }
     }
 
@@ -260,6 +267,67 @@ impl StoreService for Store {
         let erased = self.datastore.delete_subject(number, tag, limit).await?;
         self.wake.notify_one();
         Ok(Response::new(DeleteSubjectResponse {
+            deleted: erased.deleted,
+            more: erased.more,
+        }))
+    }
+
+    async fn describe_store(
+        &self,
+        _: Request<DescribeStoreRequest>,
+    ) -> Result<Response<DescribeStoreResponse>, Status> {
+        Ok(Response::new(DescribeStoreResponse {
+            region: self.region.clone(),
+        }))
+    }
+
+    async fn mark_number(
+        &self,
+        request: Request<MarkNumberRequest>,
+    ) -> Result<Response<MarkNumberResponse>, Status> {
+        let request = request.into_inner();
+        let number = parse_number(&request.phone_number_id)?;
+        let now = self.clock.now();
+        self.datastore
+            .mark_number(number, request.departed, now)
+            .await?;
+        Ok(Response::new(MarkNumberResponse {}))
+    }
+
+    async fn export_number(
+        &self,
+        request: Request<ExportNumberRequest>,
+    ) -> Result<Response<ExportNumberResponse>, Status> {
+        let request = request.into_inner();
+        let number = parse_number(&request.phone_number_id)?;
+        let limit = bounded("limit", request.limit, moving::MOST)?;
+        let place = moving::place(&request.after)?;
+        let (rows, next) = self.datastore.export_number(number, place, limit).await?;
+        Ok(Response::new(moving::exported(rows, next)))
+    }
+
+    async fn import_number(
+        &self,
+        request: Request<ImportNumberRequest>,
+    ) -> Result<Response<ImportNumberResponse>, Status> {
+        let request = request.into_inner();
+        let number = parse_number(&request.phone_number_id)?;
+        let rows = moving::rows(request.rows, &number)?;
+        let now = self.clock.now();
+        let added = self.datastore.import_number(number, rows, now).await?;
+        Ok(Response::new(ImportNumberResponse { added }))
+    }
+
+    async fn delete_number(
+        &self,
+        request: Request<DeleteNumberRequest>,
+    ) -> Result<Response<DeleteNumberResponse>, Status> {
+        let request = request.into_inner();
+        let number = parse_number(&request.phone_number_id)?;
+        let limit = bounded("limit", request.limit, 10_000)?;
+        let erased = self.datastore.delete_number(number, limit).await?;
+        self.wake.notify_one();
+        Ok(Response::new(DeleteNumberResponse {
             deleted: erased.deleted,
             more: erased.more,
         }))

@@ -4,13 +4,13 @@ use sealpost_proto::store::v1::{
     AdvanceStatusOutcome, AdvanceStatusResponse, AppendConflict, AppendEpochClosed,
     AppendInboundOutcome, AppendInboundResponse, AppendOutboundOutcome, AppendOutboundResponse,
     Appended, EventKind as WireKind, GetRecordResponse, LeaseDispatchResponse, LeasedRecord,
-    ListEventsResponse, MessageStatus, StoredEvent, append_inbound_outcome,
+    ListEventsResponse, MessageStatus, NumberDeparted, StoredEvent, append_inbound_outcome,
     append_outbound_outcome,
 };
 use sealpost_runtime::Timestamp;
 
 use crate::{
-    datastore::{Hands, InboundOutcome, OutboundOutcome},
+    datastore::{Hands, InboundOutcome, OutboundOutcome, Progress},
     progress::Status,
     record::Record,
     tables::{
@@ -39,6 +39,10 @@ pub(super) fn outbound(batch_id: u64, outcomes: Vec<OutboundOutcome>) -> AppendO
             count("outbound", "epoch_closed");
             Outcome::EpochClosed(AppendEpochClosed {})
         }
+        OutboundOutcome::NumberDeparted => {
+            count("outbound", "number_departed");
+            Outcome::NumberDeparted(NumberDeparted {})
+        }
     });
     let outcomes = outcomes.map(|outcome| AppendOutboundOutcome {
         outcome: Some(outcome),
@@ -63,6 +67,10 @@ pub(super) fn inbound(batch_id: u64, outcomes: Vec<InboundOutcome>) -> AppendInb
             count("inbound", "epoch_closed");
             Outcome::EpochClosed(AppendEpochClosed {})
         }
+        InboundOutcome::NumberDeparted => {
+            count("inbound", "number_departed");
+            Outcome::NumberDeparted(NumberDeparted {})
+        }
     });
     let outcomes = outcomes.map(|outcome| AppendInboundOutcome {
         outcome: Some(outcome),
@@ -86,10 +94,11 @@ fn waiting(at: Timestamp, status: Status, hands: Hands) -> Appended {
     }
 }
 
-pub(super) fn progress(batch_id: u64, moved: Vec<bool>) -> AdvanceStatusResponse {
-    let outcomes = moved
-        .into_iter()
-        .map(|moved| AdvanceStatusOutcome { moved });
+pub(super) fn progress(batch_id: u64, moved: Vec<Progress>) -> AdvanceStatusResponse {
+    let outcomes = moved.into_iter().map(|progress| AdvanceStatusOutcome {
+        moved: progress == Progress::Moved,
+        number_departed: progress == Progress::NumberDeparted,
+    });
     AdvanceStatusResponse {
         batch_id,
         outcomes: outcomes.collect(),

@@ -3,11 +3,13 @@
 //! Invariant: every statement is bounded by a key or a limit and finds its rows by an index (a test asks the planner).
 
 pub(crate) mod cursors;
+pub(crate) mod departures;
 pub(crate) mod envelopes;
 pub(crate) mod epochs;
 pub(crate) mod event_heads;
 pub(crate) mod events;
 pub(crate) mod inbound;
+pub(crate) mod moving;
 pub(crate) mod outbound;
 pub(crate) mod outbound_leases;
 #[cfg(test)]
@@ -26,12 +28,20 @@ use crate::{
 };
 
 /// The store's schema. Append only.
-pub const MIGRATIONS: &[Migration] = &[Migration::new(
-    1,
-    "store",
-    include_str!("../../migrations/sqlite/0001_store.sql"),
-    include_str!("../../migrations/postgres/0001_store.sql"),
-)];
+pub const MIGRATIONS: &[Migration] = &[
+    Migration::new(
+        1,
+        "store",
+        include_str!("../../migrations/sqlite/0001_store.sql"),
+        include_str!("../../migrations/postgres/0001_store.sql"),
+    ),
+    Migration::new(
+        2,
+        "departures",
+        include_str!("../../migrations/sqlite/0002_departures.sql"),
+        include_str!("../../migrations/postgres/0002_departures.sql"),
+    ),
+];
 
 /// How the rows of an epoch or a person leave one table. Epochs bind (retention, start, limit), persons (number, tag, limit).
 pub(crate) struct Erasure {

@@ -48,7 +48,12 @@ impl Bench {
     pub(crate) async fn on(place: TestDatabase) -> Self {
         let clock = Clock::manual(Timestamp::from_secs(START + 600));
         let datastore = Datastore::open(place.config()).await.unwrap();
-        let store = Store::new(datastore.clone(), clock.clone(), Arc::new(Notify::new()));
+        let store = Store::new(
+            datastore.clone(),
+            clock.clone(),
+            Arc::new(Notify::new()),
+            "eu".to_owned(),
+        );
 
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();

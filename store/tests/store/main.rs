@@ -9,5 +9,6 @@ mod dispatch;
 mod epochs;
 mod erasure;
 mod events;
+mod moving;
 mod status;
 mod vault;

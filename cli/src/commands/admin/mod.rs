@@ -6,6 +6,7 @@ mod chaos;
 mod clock;
 mod erase;
 mod number;
+mod number_move;
 mod public_key;
 mod receipt;
 mod retention;

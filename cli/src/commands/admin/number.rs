@@ -12,6 +12,7 @@ use sealpost_proto::vault::v1::{ProvisionNumberRequest, SetRetentionRequest};
 use serde_json::{Value, json};
 
 use super::access::{Access, failed};
+use super::number_move::{Move, Moves};
 use super::public_key::PublicKeyArgs;
 use super::vault;
 use crate::duration;
@@ -46,6 +47,10 @@ pub enum Number {
     },
     /// Make a number's keys in the key vault and make it known to consumers at the relay; may be repeated
     Provision(Provision),
+    /// Move a number's records to another region's store; until it is done the number takes no messages
+    Move(Move),
+    /// List the moves of numbers between regions
+    Moves(Moves),
 }
 
 #[derive(Args)]
@@ -93,6 +98,8 @@ impl Number {
                 retention,
             } => set_retention(access, output, phone_number_id, retention).await,
             Self::Provision(provision) => provision.run(access, output).await,
+            Self::Move(asked) => asked.run(access, output).await,
+            Self::Moves(asked) => asked.run(access, output).await,
         }
     }
 }
@@ -113,6 +120,7 @@ impl Create {
                 display_name: self.display_name,
                 messages_per_second: self.messages_per_second,
                 created_at_ms: 0,
+                moving_to: String::new(),
             }),
         };
         let made = access
@@ -233,12 +241,16 @@ async fn list(access: &Access, output: Output, business_id: String) -> anyhow::R
 async fn show(access: &Access, output: Output, phone_number_id: String) -> anyhow::Result<()> {
     let number = find(access, &phone_number_id).await?;
     let facts = vault::facts(access, &phone_number_id).await?;
+    let region = match number.moving_to.as_str() {
+        "" => number.region.clone(),
+        to => format!("{} (on its way to {to})", number.region),
+    };
     let words = format!(
         "number        {}\nphone number  {}\nbusiness      {}\nregion        {}\nname          {}\n{}",
         number.phone_number_id,
         number.phone_number,
         number.business_id,
-        number.region,
+        region,
         number.display_name,
         facts.words(),
     );
@@ -288,6 +300,7 @@ fn describe(number: &Entry) -> Value {
         "phone_number": number.phone_number,
         "business_id": number.business_id,
         "region": number.region,
+        "moving_to": number.moving_to,
         "display_name": number.display_name,
         "messages_per_second": number.messages_per_second,
         "created_at_ms": number.created_at_ms,

@@ -36,6 +36,9 @@ impl Configs<'_> {
             let mut peers = Table::new();
             peers.insert("vault".to_owned(), self.peer_of(Service::KeyVault)?);
             config.insert("peers".to_owned(), Value::Table(peers));
+            if let Some(region) = &instance.group.region {
+                config.insert("region".to_owned(), Value::String(region.to_string()));
+            }
             self.save(&instance, &config)?;
         }
         Ok(())
@@ -73,6 +76,7 @@ impl Configs<'_> {
             peers.insert("stores".to_owned(), Value::Array(stores?));
             let relays = vec![self.peer_of(Service::Relay)?];
             peers.insert("relays".to_owned(), Value::Array(relays));
+            peers.insert("directory".to_owned(), self.peer_of(Service::Directory)?);
             config.insert("peers".to_owned(), Value::Table(peers));
             self.save(&instance, &config)?;
         }

@@ -120,8 +120,8 @@ fn after_refusal(refused: &pb::Refused, trouble: &mut Trouble) -> Next {
             trouble.is_outcome_unknown = true;
             Next::After(wait)
         }
-        // A reason of a later version: only time can help.
-        SendError::Unspecified => Next::After(wait),
+        // Nothing was accepted; or a reason of a later version: only time can help.
+        SendError::NumberMoving | SendError::Unspecified => Next::After(wait),
     }
 }
 

@@ -122,4 +122,19 @@ impl DirectoryService for Directory {
     async fn revoke_token(&self, _: Request<RevokeTokenRequest>) -> Answer<RevokeTokenResponse> {
         absent()
     }
+    async fn move_number(&self, _: Request<MoveNumberRequest>) -> Answer<MoveNumberResponse> {
+        absent()
+    }
+    async fn list_number_moves(
+        &self,
+        _: Request<ListNumberMovesRequest>,
+    ) -> Answer<ListNumberMovesResponse> {
+        absent()
+    }
+    async fn advance_number_move(
+        &self,
+        _: Request<AdvanceNumberMoveRequest>,
+    ) -> Answer<AdvanceNumberMoveResponse> {
+        absent()
+    }
 }

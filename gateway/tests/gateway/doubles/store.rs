@@ -39,6 +39,8 @@ pub struct State {
     pub cursors: HashMap<(String, String), u64>,
     /// The next append is kept and its stream broken.
     pub break_append: bool,
+    /// The number's records are kept elsewhere.
+    pub departed: bool,
 }
 
 pub struct Outbound {
@@ -85,6 +87,11 @@ impl Store {
 impl State {
     fn append(&mut self, item: AppendOutboundItem) -> AppendOutboundOutcome {
         use append_outbound_outcome::Outcome;
+        if self.departed {
+            return AppendOutboundOutcome {
+                outcome: Some(Outcome::NumberDeparted(NumberDeparted {})),
+            };
+        }
         let record = item.record.unwrap_or_default();
         let outcome = match self.outbound.get(&record.message_id) {
             Some(kept) if kept.digest == item.digest => Outcome::Repeated(Appended {
@@ -116,6 +123,13 @@ impl State {
     }
 
     fn append_inbound(&mut self, item: AppendInboundItem) -> AppendInboundOutcome {
+        if self.departed {
+            return AppendInboundOutcome {
+                outcome: Some(append_inbound_outcome::Outcome::NumberDeparted(
+                    NumberDeparted {},
+                )),
+            };
+        }
         let record = item.record.unwrap_or_default();
         if self
             .inbound
@@ -132,9 +146,15 @@ impl State {
     }
 
     fn advance(&mut self, item: &AdvanceStatusItem) -> AdvanceStatusOutcome {
+        if self.departed {
+            return AdvanceStatusOutcome {
+                moved: false,
+                number_departed: true,
+            };
+        }
         let status = item.status();
         let Some(kept) = self.outbound.get_mut(&item.message_id) else {
-            return AdvanceStatusOutcome { moved: false };
+            return AdvanceStatusOutcome::default();
         };
         kept.attempt = kept.attempt.max(item.attempt);
         let moved =
@@ -145,7 +165,10 @@ impl State {
             let record = kept.record.clone();
             self.event(EventKind::Status, Some(record), status);
         }
-        AdvanceStatusOutcome { moved }
+        AdvanceStatusOutcome {
+            moved,
+            number_departed: false,
+        }
     }
 
     fn event(&mut self, kind: EventKind, record: Option<Record>, status: MessageStatus) {
@@ -348,6 +371,24 @@ impl StoreService for Store {
         &self,
         _: Request<DeleteSubjectRequest>,
     ) -> Answer<DeleteSubjectResponse> {
+        Err(Status::unimplemented("not in this double"))
+    }
+    async fn describe_store(
+        &self,
+        _: Request<DescribeStoreRequest>,
+    ) -> Answer<DescribeStoreResponse> {
+        Err(Status::unimplemented("not in this double"))
+    }
+    async fn mark_number(&self, _: Request<MarkNumberRequest>) -> Answer<MarkNumberResponse> {
+        Err(Status::unimplemented("not in this double"))
+    }
+    async fn export_number(&self, _: Request<ExportNumberRequest>) -> Answer<ExportNumberResponse> {
+        Err(Status::unimplemented("not in this double"))
+    }
+    async fn import_number(&self, _: Request<ImportNumberRequest>) -> Answer<ImportNumberResponse> {
+        Err(Status::unimplemented("not in this double"))
+    }
+    async fn delete_number(&self, _: Request<DeleteNumberRequest>) -> Answer<DeleteNumberResponse> {
         Err(Status::unimplemented("not in this double"))
     }
 }
