@@ -423,7 +423,11 @@ async fn rows_swapped_between_subjects_or_numbers_or_rolled_back_cost_only_their
         encrypted(fixture.encrypt(item(&record, Some(bundle))).await);
         records.push(record);
     }
-    let tag = |at: usize| format!("X'{}'", hex::encode(&records[at].tag));
+    let tags: Vec<String> = records
+        .iter()
+        .map(|record| fixture.literal(&record.tag))
+        .collect();
+    let tag = |at: usize| &tags[at];
     // The first subject gets the second's sealed bytes; the third's row is called another version.
     fixture
         .tamper(&format!(

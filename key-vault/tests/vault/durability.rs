@@ -30,18 +30,14 @@ async fn a_failed_transaction_gives_out_no_ciphertext_and_the_next_one_starts_fr
         .await;
     assert_eq!(before, 1);
 
-    fixture
-        .tamper(
-            "CREATE TRIGGER broken BEFORE UPDATE ON sessions BEGIN SELECT RAISE(ABORT, 'disk on fire'); END",
-        )
-        .await;
+    fixture.break_sessions().await;
     let failed = fixture.try_encrypt(item(&record, None)).await;
     assert!(matches!(failed, Err(VaultError::Database(_))), "{failed:?}");
     let failed = fixture
         .admit_all(vec![sealer.seal(PHONE, 2, "y", now.as_millis())])
         .await;
     assert!(matches!(failed, Err(VaultError::Database(_))), "{failed:?}");
-    fixture.tamper("DROP TRIGGER broken").await;
+    fixture.mend_sessions().await;
     assert_eq!(
         fixture
             .count("(SELECT 1 FROM sessions WHERE row_version = 1) AS found")

@@ -7,7 +7,7 @@ use std::{
 };
 
 use sealpost_database::{
-    Database, DatabaseError, PoolOptions,
+    Database, DatabaseError, Kind, PoolOptions,
     sqlx::{AssertSqlSafe, query, query_scalar},
     testing::TestDatabase,
 };
@@ -200,6 +200,33 @@ impl Fixture {
     }
 
     /// Does to the database what the vault never would.
+    /// Bytes as the dialect spells them in SQL.
+    pub fn literal(&self, bytes: &[u8]) -> String {
+        match self.place.kind() {
+            Kind::Sqlite => format!("x'{}'", hex_of(bytes)),
+            _ => format!("'\\x{}'", hex_of(bytes)),
+        }
+    }
+
+    /// From here on no session can be written on, until [`Fixture::mend_sessions`].
+    pub async fn break_sessions(&self) {
+        self.tamper(match self.place.kind() {
+            Kind::Sqlite => {
+                "CREATE TRIGGER broken BEFORE UPDATE ON sessions BEGIN SELECT RAISE(ABORT, 'disk on fire'); END"
+            }
+            _ => "ALTER TABLE sessions ADD CONSTRAINT broken CHECK (row_version < 2) NOT VALID",
+        })
+        .await;
+    }
+
+    pub async fn mend_sessions(&self) {
+        self.tamper(match self.place.kind() {
+            Kind::Sqlite => "DROP TRIGGER broken",
+            _ => "ALTER TABLE sessions DROP CONSTRAINT broken",
+        })
+        .await;
+    }
+
     pub async fn tamper(&self, statement: &str) {
         let database = self.database().await;
         let statement = statement.to_owned();

@@ -38,9 +38,9 @@ async fn an_outbound_record_put_in_a_pending_row_is_never_given_out_as_a_consume
         .admit(sealer.seal(PHONE, 2, "yes, I agree", now.as_millis()))
         .await
         .unwrap();
-    let own = hex::encode(own.record.unwrap().encode_to_vec());
+    let own = fixture.literal(&own.record.unwrap().encode_to_vec());
     fixture
-        .tamper(&format!("UPDATE pending SET record = x'{own}'"))
+        .tamper(&format!("UPDATE pending SET record = {own}"))
         .await;
     assert_eq!(
         fixture.decrypt(sent).await.err(),

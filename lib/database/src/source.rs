@@ -22,6 +22,9 @@ use crate::{
 static DRIVERS: Once = Once::new();
 /// Between two attempts to reach a server.
 const PAUSE: Duration = Duration::from_millis(250);
+/// A server's connection that was idle for so long is asked whether it still stands, and how long it may take to answer.
+const IDLE: Duration = Duration::from_secs(2);
+const PING: Duration = Duration::from_secs(3);
 
 /// The two dialects that a database can speak.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -118,7 +121,7 @@ impl Source {
 
     /// A pool that connects when first asked, each connection settled before it is lent.
     pub(crate) fn pool(&self, purpose: Purpose, connections: u32, wait: Duration) -> Pool<Dialect> {
-        let source = self.clone();
+        let (source, kind) = (self.clone(), self.kind());
         sqlx::pool::PoolOptions::new()
             .max_connections(connections)
             .acquire_timeout(wait)
@@ -126,6 +129,15 @@ impl Source {
             .max_lifetime(None)
             // Costs a round trip and proves little: beginning a transaction is tried again on a fresh connection instead.
             .test_before_acquire(false)
+            // But for one whose server may have lost its power meanwhile: without an answer `BEGIN` would wait for nobody.
+            .before_acquire(move |connection: &mut Connection, meta| {
+                Box::pin(async move {
+                    if kind == Kind::Sqlite || meta.idle_for < IDLE {
+                        return Ok(true);
+                    }
+                    Ok(matches!(timeout(PING, connection.ping()).await, Ok(Ok(()))))
+                })
+            })
             .after_connect(move |connection, _| {
                 let source = source.clone();
                 Box::pin(async move {

@@ -90,8 +90,12 @@ async fn rows_of_tag(bench: &Bench, tag: u8) -> i64 {
     let mut rows = 0;
     for table in tables_with(bench, "tag").await {
         let tag = format!("{tag:02x}").repeat(16);
+        let tag = match bench.kind() {
+            Kind::Sqlite => format!("x'{tag}'"),
+            _ => format!("'\\x{tag}'"),
+        };
         rows += bench
-            .count(format!("SELECT count(*) FROM {table} WHERE tag = x'{tag}'"))
+            .count(format!("SELECT count(*) FROM {table} WHERE tag = {tag}"))
             .await;
     }
     rows
