@@ -238,7 +238,8 @@ async fn a_move_survives_the_death_of_whoever_takes_part_in_it() -> anyhow::Resu
             format!("back while {name} dies"),
         );
         consumer.text(&suite, 0, &back).await?;
-        let sending = rest.text_until_accepted(&number, &consumer.phone, &out, &out, LATER);
+        let key = format!("while-{name}-dies");
+        let sending = rest.text_until_accepted(&number, &consumer.phone, &out, &key, LATER);
         let dying = async {
             // Somewhere on its way: the job looks every two seconds.
             let pause = 1_800 + 40 * u64::from(name.len() as u8);
@@ -248,7 +249,8 @@ async fn a_move_survives_the_death_of_whoever_takes_part_in_it() -> anyhow::Resu
             wait_until_done(&suite, &number).await
         };
         let (sent, done) = tokio::join!(sending, dying);
-        (sent?, done?);
+        sent?;
+        done?;
         wait_for_back(&suite, &consumer, &number, &back).await?;
         expected.push(back);
         expected.extend(talk(&suite, &consumer, 0, &format!("after {name} died")).await?);
