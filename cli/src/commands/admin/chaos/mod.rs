@@ -43,7 +43,7 @@ const PROGRESS: Duration = Duration::from_secs(10);
 const EXAMPLES: &str = "Examples:
   sealpost admin chaos --minutes 5
   sealpost admin chaos --dir sealpost-dev --kinds kill,pause --only store --only relay
-  sealpost admin chaos --seed 4711 --json -- --replicas 2 --database postgres://…";
+  sealpost admin chaos --seed 4711 --json -- --regions eu,na";
 
 /// Disturb a suite at random while messages flow both ways, and count that each arrives once and in order
 ///
