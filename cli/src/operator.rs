@@ -6,6 +6,7 @@ use anyhow::Context;
 use sealpost_proto::directory::v1::directory_service_client::DirectoryServiceClient;
 use sealpost_proto::relay::v1::platform_service_client::PlatformServiceClient;
 use sealpost_proto::retention::v1::retention_service_client::RetentionServiceClient;
+use sealpost_proto::store::v1::store_service_client::StoreServiceClient;
 use sealpost_proto::vault::v1::key_vault_service_client::KeyVaultServiceClient;
 use sealpost_runtime::config::{PeerConfig, TlsConfig};
 use sealpost_runtime::identity::Role;
@@ -83,6 +84,11 @@ impl Operator {
         Ok(PlatformServiceClient::new(
             self.channel(address, Role::Relay)?,
         ))
+    }
+
+    /// A store.
+    pub fn store(&self, address: &str) -> anyhow::Result<StoreServiceClient<Channel>> {
+        Ok(StoreServiceClient::new(self.channel(address, Role::Store)?))
     }
 
     /// Retention.

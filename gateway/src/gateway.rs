@@ -10,7 +10,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     authentication::Tokens,
     config::LimitsConfig,
-    events::{Contents, Events, Feed, Registry, Wraps, watch_events},
+    events::{Contents, Events, Feed, Wraps, watch_events},
     inbound::{Collector, Context, sweep_pending},
     limits::SendLimits,
     outbound::{Admission, Delivery, Dispatcher, Recovery},
@@ -82,6 +82,7 @@ impl Gateway {
         ));
         let collector = Collector::new(
             context.clone(),
+            name,
             limits.inbound_items,
             tasks.clone(),
             stop.clone(),
@@ -101,7 +102,6 @@ impl Gateway {
                 contents: context.contents,
                 wraps: context.wraps,
                 feed,
-                registry: Registry::default(),
                 tasks: tasks.clone(),
             },
             lookups: Lookups::new(peers.clone(), clock.clone()),

@@ -187,6 +187,9 @@ pub enum CallError {
     /// What was asked for is past its time (reason EPOCH_EXPIRED).
     #[error("past its time")]
     Expired,
+    /// The subscription was opened anew since (reason SUBSCRIPTION_REPLACED).
+    #[error("opened anew since")]
+    Replaced,
     /// It does not answer, or not now.
     #[error("the peer does not answer")]
     Unreachable(Code),
@@ -195,17 +198,18 @@ pub enum CallError {
 /// Waits for a single call, but not for ever.
 ///
 /// # Errors
-/// What is not found or past its time apart, every failure is one that time may heal.
+/// What is not found, past its time or replaced apart, every failure is one that time may heal.
 pub async fn called<T>(
     call: impl Future<Output = Result<Response<T>, Status>>,
 ) -> Result<T, CallError> {
     match timeout(CALL_DEADLINE, call).await {
         Ok(Ok(response)) => Ok(response.into_inner()),
         Ok(Err(status)) if status.code() == Code::NotFound => Err(CallError::NotFound),
-        Ok(Err(status)) if reason_of(&status).as_deref() == Some("EPOCH_EXPIRED") => {
-            Err(CallError::Expired)
-        }
-        Ok(Err(status)) => Err(CallError::Unreachable(status.code())),
+        Ok(Err(status)) => Err(match reason_of(&status).as_deref() {
+            Some("EPOCH_EXPIRED") => CallError::Expired,
+            Some("SUBSCRIPTION_REPLACED") => CallError::Replaced,
+            _ => CallError::Unreachable(status.code()),
+        }),
         Err(_) => Err(CallError::Unreachable(Code::DeadlineExceeded)),
     }
 }

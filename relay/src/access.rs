@@ -7,6 +7,9 @@ use sealpost_runtime::{
 
 const ROWS: &[AccessRow] = &[
     (REGISTER_NUMBER, &[Operator]),
+    (SET_NUMBER_RETENTION, &[Operator]),
+    (GET_NUMBER, &[Operator]),
+    (REMOVE_NUMBER, &[Operator]),
     (UPLOAD_NUMBER_PREKEYS, &[Gateway, Operator]),
     (FETCH_BUNDLE, &[Gateway]),
     (SUBMIT, &[Gateway]),
@@ -14,9 +17,13 @@ const ROWS: &[AccessRow] = &[
     (REQUEST_ENVELOPE, &[Gateway]),
     (DELETE_EXPIRED, &[Retention]),
     (ERASE_PEER, &[Operator]),
+    (REMOVE_CONSUMER, &[Operator]),
 ];
 
 const REGISTER_NUMBER: &str = "/sealpost.relay.v1.PlatformService/RegisterNumber";
+const SET_NUMBER_RETENTION: &str = "/sealpost.relay.v1.PlatformService/SetNumberRetention";
+const GET_NUMBER: &str = "/sealpost.relay.v1.PlatformService/GetNumber";
+const REMOVE_NUMBER: &str = "/sealpost.relay.v1.PlatformService/RemoveNumber";
 const UPLOAD_NUMBER_PREKEYS: &str = "/sealpost.relay.v1.PlatformService/UploadNumberPrekeys";
 const FETCH_BUNDLE: &str = "/sealpost.relay.v1.PlatformService/FetchBundle";
 const SUBMIT: &str = "/sealpost.relay.v1.PlatformService/Submit";
@@ -24,6 +31,7 @@ const COLLECT: &str = "/sealpost.relay.v1.PlatformService/Collect";
 const REQUEST_ENVELOPE: &str = "/sealpost.relay.v1.PlatformService/RequestEnvelope";
 const DELETE_EXPIRED: &str = "/sealpost.relay.v1.PlatformService/DeleteExpired";
 const ERASE_PEER: &str = "/sealpost.relay.v1.PlatformService/ErasePeer";
+const REMOVE_CONSUMER: &str = "/sealpost.relay.v1.PlatformService/RemoveConsumer";
 
 /// The relay's table.
 pub static ACCESS: AccessTable = AccessTable::new(&[ROWS, USUAL_ROWS]);
@@ -65,7 +73,15 @@ mod tests {
     fn every_role_reaches_its_own_methods_and_no_other() {
         let expected = |role: Role| -> &[&str] {
             match role {
-                Operator => &["RegisterNumber", "UploadNumberPrekeys", "ErasePeer"],
+                Operator => &[
+                    "RegisterNumber",
+                    "SetNumberRetention",
+                    "GetNumber",
+                    "RemoveNumber",
+                    "UploadNumberPrekeys",
+                    "ErasePeer",
+                    "RemoveConsumer",
+                ],
                 Gateway => &[
                     "UploadNumberPrekeys",
                     "FetchBundle",
@@ -78,7 +94,7 @@ mod tests {
             }
         };
         let methods = methods();
-        assert_eq!(methods.len(), 8 + 10);
+        assert_eq!(methods.len(), 12 + 11);
         for path in &methods {
             let name = path.rsplit('/').next().unwrap();
             for role in Role::ALL {

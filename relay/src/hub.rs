@@ -1,7 +1,7 @@
 //! Who listens in this process, and how they learn that something came.
 //!
 //! Owns one seat per queue. It holds no message: a wake says only "look again", so a lost one costs nothing but time, and
-//! none is lost. Invariant: a queue has one listener; a newer one ends the older.
+//! none is lost. Invariant: a queue has one listener in this process; a newer one ends the older.
 
 use std::{
     collections::HashMap,
@@ -10,15 +10,18 @@ use std::{
 
 use tokio::sync::{Notify, oneshot};
 
-use crate::{RelayError, ids::HolderId};
+use crate::{
+    RelayError,
+    ids::{CollectorName, HolderId},
+};
 
 /// A queue that can be listened to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum QueueName {
     /// What waits for a device.
     Device(HolderId),
-    /// What waits for the gateway.
-    Collect,
+    /// What waits for the gateways, towards one of them.
+    Collect(CollectorName),
 }
 
 /// All seats of the process.
@@ -41,7 +44,7 @@ impl Hub {
             wake: wake.clone(),
             end,
         };
-        let before = self.seats().insert(queue, taken);
+        let before = self.seats().insert(queue.clone(), taken);
         if let Some(before) = before {
             metrics::counter!("sealpost_relay_streams_replaced_total").increment(1);
             // A listener that is gone already needs no word.
@@ -55,10 +58,22 @@ impl Hub {
         }
     }
 
-    /// Something was committed into `queue`.
-    pub(crate) fn wake(&self, queue: QueueName) {
-        if let Some(taken) = self.seats().get(&queue) {
-            taken.wake.notify_one();
+    /// Something was committed for these devices.
+    pub(crate) fn wake_devices(&self, devices: impl IntoIterator<Item = HolderId>) {
+        let seats = self.seats();
+        for device in devices {
+            if let Some(taken) = seats.get(&QueueName::Device(device)) {
+                taken.wake.notify_one();
+            }
+        }
+    }
+
+    /// Something was committed for the gateways, or became free.
+    pub(crate) fn wake_collectors(&self) {
+        for (queue, taken) in self.seats().iter() {
+            if matches!(queue, QueueName::Collect(_)) {
+                taken.wake.notify_one();
+            }
         }
     }
 
@@ -108,19 +123,19 @@ mod tests {
 
     use super::*;
 
-    const DEVICE: QueueName = QueueName::Device(HolderId(1));
+    const DEVICE: HolderId = HolderId(1);
 
     #[tokio::test]
     async fn a_newer_listener_ends_the_older_and_keeps_its_seat_when_the_older_leaves() {
         let hub = Arc::new(Hub::default());
-        let mut old = hub.sit(DEVICE);
-        let mut new = hub.sit(DEVICE);
+        let mut old = hub.sit(QueueName::Device(DEVICE));
+        let mut new = hub.sit(QueueName::Device(DEVICE));
         assert!(matches!(
             old.parts().1.await,
             Ok(RelayError::StreamReplaced)
         ));
         drop(old);
-        hub.wake(DEVICE);
+        hub.wake_devices([DEVICE]);
         new.parts().0.notified().await;
         drop(new);
         assert!(hub.seats().is_empty());
@@ -129,17 +144,34 @@ mod tests {
     #[tokio::test]
     async fn a_wake_before_the_wait_is_not_lost() {
         let hub = Arc::new(Hub::default());
-        let mut seat = hub.sit(DEVICE);
-        hub.wake(DEVICE);
-        hub.wake(DEVICE);
+        let mut seat = hub.sit(QueueName::Device(DEVICE));
+        hub.wake_devices([DEVICE, HolderId(2), DEVICE]);
         seat.parts().0.notified().await;
+    }
+
+    #[tokio::test]
+    async fn every_collector_hears_of_what_came_and_no_device_does() {
+        let hub = Arc::new(Hub::default());
+        let collector = |name| QueueName::Collect(CollectorName::parse(name).unwrap());
+        let (mut one, mut two) = (hub.sit(collector("a")), hub.sit(collector("b")));
+        let mut device = hub.sit(QueueName::Device(DEVICE));
+        hub.wake_collectors();
+        one.parts().0.notified().await;
+        two.parts().0.notified().await;
+        hub.wake_devices([DEVICE]);
+        device.parts().0.notified().await;
+        let again = tokio::time::timeout(
+            std::time::Duration::from_millis(10),
+            device.parts().0.notified(),
+        );
+        assert!(again.await.is_err());
     }
 
     #[tokio::test]
     async fn a_dismissed_device_hears_that_it_is_unknown() {
         let hub = Arc::new(Hub::default());
-        let mut seat = hub.sit(DEVICE);
-        hub.dismiss(HolderId(1));
+        let mut seat = hub.sit(QueueName::Device(DEVICE));
+        hub.dismiss(DEVICE);
         assert!(matches!(
             seat.parts().1.await,
             Ok(RelayError::DeviceUnknown)

@@ -54,6 +54,69 @@ impl PhoneNumberId {
     }
 }
 
+/// What a number and one consumer have with each other; without a consumer, what is about the number itself.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Conversation {
+    pub(crate) number: PhoneNumberId,
+    pub(crate) peer: Option<PhoneNumber>,
+}
+
+impl Conversation {
+    /// The consumer as the tables keep it: empty for nobody.
+    pub(crate) fn peer_column(&self) -> &str {
+        self.peer.as_ref().map_or("", PhoneNumber::as_str)
+    }
+}
+
+/// A gateway that collects: 1 to 64 printable ASCII characters without blanks, the same over its restarts.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct CollectorName(String);
+
+impl CollectorName {
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let fits =
+            (1..=64).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic());
+        fits.then(|| Self(text.to_owned()))
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Names one stream of a collector; random.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct StreamToken(pub(crate) i64);
+
+impl StreamToken {
+    pub(crate) fn random() -> Result<Self, RelayError> {
+        Ok(Self(i64::from_be_bytes(random()?)))
+    }
+}
+
+/// How long anything of a number lives at most: an hour to thirty days.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Retention(u32);
+
+impl Retention {
+    pub(crate) const LONGEST: Self = Self(30 * 24 * 3600);
+
+    pub(crate) fn from_seconds(seconds: u32) -> Option<Self> {
+        (3600..=Self::LONGEST.0)
+            .contains(&seconds)
+            .then_some(Self(seconds))
+    }
+
+    pub(crate) fn seconds(self) -> u32 {
+        self.0
+    }
+
+    /// When something ends that begins at `now`, both milliseconds since the Unix epoch.
+    pub(crate) fn ends(self, now: i64) -> i64 {
+        now + i64::from(self.0) * 1000
+    }
+}
+
 /// A row of `holders`: one registration of a device, or a number's present identity. Never used again for another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct HolderId(pub(crate) i64);
@@ -102,6 +165,14 @@ mod tests {
     }
 
     #[test]
+    fn a_retention_is_an_hour_to_thirty_days() {
+        assert_eq!(Retention::from_seconds(3599), None);
+        assert_eq!(Retention::from_seconds(3600).unwrap().ends(5), 3_600_005);
+        assert_eq!(Retention::from_seconds(2_592_000), Some(Retention::LONGEST));
+        assert_eq!(Retention::from_seconds(2_592_001), None);
+    }
+
+    #[test]
     fn a_phone_number_is_never_printed() {
         let number = PhoneNumber::parse("4915112345678").unwrap();
         let identity = DeviceIdentity {
@@ -109,6 +180,11 @@ mod tests {
             phone_number: number,
             device_id: 1,
         };
+        let conversation = Conversation {
+            number: PhoneNumberId::parse("1").unwrap(),
+            peer: Some(identity.phone_number.clone()),
+        };
+        assert!(!format!("{conversation:?}").contains("4915112345678"));
         assert!(!format!("{identity:?}").contains("4915112345678"));
     }
 

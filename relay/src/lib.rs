@@ -23,8 +23,10 @@ mod server;
 mod status;
 #[cfg(test)]
 mod testing;
+mod upkeep;
 mod upload;
 mod validate;
+mod wakes;
 
 pub use access::ACCESS;
 pub use bundle::{BundleKey, KeyFileError};

@@ -9,7 +9,8 @@ use crate::{
     BundleKey, CodeSender, Datastore, LimitsConfig, RelayError,
     auth::{TokenDigest, TokenText},
     codes::{ATTEMPTS, Code, CodeDigests, LIFETIME},
-    hub::{Hub, QueueName},
+    datastore::Uncollected,
+    hub::Hub,
     ids::{DeviceIdentity, HolderId, PhoneNumber, random},
     rate::{RateLimit, Source},
     upload::FullUpload,
@@ -147,6 +148,31 @@ impl Relay {
         Ok((registered.device_id, token))
     }
 
+    /// Deletes a device's registration on its own word, and what is remembered of its person.
+    pub(crate) async fn unregister(&self, device: DeviceIdentity) -> Result<(), RelayError> {
+        self.forget_person(device.phone_number, Uncollected::Stay)
+            .await?;
+        metrics::counter!("sealpost_relay_devices_unregistered_total").increment(1);
+        Ok(())
+    }
+
+    /// Deletes everything of a consumer; rows deleted.
+    pub(crate) async fn remove_consumer(&self, peer: PhoneNumber) -> Result<u64, RelayError> {
+        self.forget_person(peer, Uncollected::Go).await
+    }
+
+    async fn forget_person(
+        &self,
+        person: PhoneNumber,
+        uncollected: Uncollected,
+    ) -> Result<u64, RelayError> {
+        let (devices, rows) = self.datastore.remove_consumer(person, uncollected).await?;
+        for device in devices {
+            self.hub.dismiss(device);
+        }
+        Ok(rows)
+    }
+
     /// Takes one of the gateway's batches.
     pub(crate) async fn submit(
         &self,
@@ -159,13 +185,10 @@ impl Relay {
             .into_iter()
             .map(|item| validate::submit_item(item, now))
             .collect();
-        let (outcomes, reached) = self
+        let outcomes = self
             .datastore
             .submit(items, self.limits.device_queue, now)
             .await?;
-        for device in reached {
-            self.hub.wake(QueueName::Device(device));
-        }
         for outcome in &outcomes {
             let name = outcome.as_str_name();
             metrics::counter!("sealpost_relay_submitted_total", "outcome" => name).increment(1);

@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     ACCESS, BundleKey, CodeSender, CodesConfig, CommandSender, Config, Datastore, DeviceFace,
-    FileSender, PlatformFace, Relay, auth::TokenLayer,
+    FileSender, PlatformFace, Relay, auth::TokenLayer, upkeep, wakes,
 };
 
 /// The relay, with both faces bound and nobody served yet.
@@ -26,7 +26,7 @@ pub struct BoundRelay {
     platform: (SocketAddr, Server),
     device: (SocketAddr, Server),
     metrics: Option<MetricsServer>,
-    datastore: Datastore,
+    relay: Arc<Relay>,
 }
 
 impl BoundRelay {
@@ -53,7 +53,7 @@ impl BoundRelay {
         let datastore = Datastore::open(config.database).await.context("database")?;
         let clock = Clock::from_config(&config.clock);
         let sender = sender(&config.codes);
-        let relay = Relay::new(datastore.clone(), clock, key, sender, config.limits);
+        let relay = Relay::new(datastore, clock, key, sender, config.limits);
         let relay = Arc::new(relay);
 
         let platform = PlatformServiceServer::new(PlatformFace::new(relay.clone()))
@@ -76,10 +76,10 @@ impl BoundRelay {
             device: (
                 device_listener.local_addr(),
                 Server::public(device_listener, device, &config.public, public_tls)
-                    .layer(TokenLayer::new(relay)),
+                    .layer(TokenLayer::new(relay.clone())),
             ),
             metrics,
-            datastore,
+            relay,
         })
     }
 
@@ -105,12 +105,14 @@ impl BoundRelay {
         if let Some(metrics) = self.metrics {
             tokio::spawn(metrics.serve(shutdown.clone()));
         }
+        wakes::start(&self.relay, &shutdown).await?;
+        tokio::spawn(upkeep::keep(self.relay.clone(), shutdown.clone()));
         let served = tokio::join!(
             until_one_ends(self.platform.1, &shutdown),
             until_one_ends(self.device.1, &shutdown)
         );
         // Close even after a failed transport, so that the log is emptied into the database.
-        let closed = self.datastore.close().await;
+        let closed = self.relay.datastore.close().await;
         served.0?;
         served.1?;
         closed.context("database")

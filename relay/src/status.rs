@@ -75,6 +75,11 @@ impl From<RelayError> for Status {
                 "STREAM_REPLACED",
                 "a newer stream of the same caller took over",
             ),
+            E::LeaseLapsed => reason_status(
+                Code::Aborted,
+                "LEASE_LAPSED",
+                "no sign of life came in time: collect anew",
+            ),
             E::Database(error) if error.is_conflict() => {
                 retry_after("DATABASE_BUSY", Duration::from_millis(100))
             }

@@ -4,7 +4,10 @@
 
 use std::sync::{Arc, Mutex};
 
-use sealpost_database::testing::TestDatabase;
+use sealpost_database::{
+    Kind,
+    testing::{TestDatabase, kinds},
+};
 use sealpost_proto::{
     relay::v1 as wire,
     signal::v1::{
@@ -13,12 +16,13 @@ use sealpost_proto::{
     },
 };
 use sealpost_runtime::{Clock, Timestamp};
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tonic::Request;
 use wire::{device_service_server::DeviceService, platform_service_server::PlatformService};
 
 use crate::{
     BundleKey, CodeSender, CodeSenderError, Datastore, DeviceFace, LimitsConfig, PlatformFace,
-    Relay, ids::DeviceIdentity,
+    Relay, ids::DeviceIdentity, wakes,
 };
 
 pub(crate) const NUMBER: &str = "106540352242922";
@@ -100,6 +104,10 @@ impl CodeSender for LastCode {
     }
 }
 
+fn manual_clock() -> Clock {
+    Clock::manual(Timestamp::from_secs(1_800_000_000))
+}
+
 /// Both faces of one relay.
 pub(crate) struct Fixture {
     pub(crate) relay: Arc<Relay>,
@@ -108,7 +116,8 @@ pub(crate) struct Fixture {
     pub(crate) clock: Clock,
     pub(crate) public_key: [u8; 32],
     codes: Arc<LastCode>,
-    _place: TestDatabase,
+    _stop: DropGuard,
+    _place: Arc<TestDatabase>,
 }
 
 impl Fixture {
@@ -117,14 +126,33 @@ impl Fixture {
     }
 
     pub(crate) async fn with_limits(limits: LimitsConfig) -> Self {
-        let place = TestDatabase::chosen().await;
-        let clock = Clock::manual(Timestamp::from_secs(1_800_000_000));
+        let place = Arc::new(TestDatabase::chosen().await);
+        Self::over(place, limits, manual_clock()).await
+    }
+
+    /// Two relays over one database of a server, with one clock; none when the environment leaves servers out.
+    pub(crate) async fn two() -> Option<(Self, Self)> {
+        if !kinds().contains(&Kind::Postgres) {
+            return None;
+        }
+        let place = Arc::new(TestDatabase::postgres().await);
+        let clock = manual_clock();
+        let limits = LimitsConfig::default();
+        Some((
+            Self::over(place.clone(), limits.clone(), clock.clone()).await,
+            Self::over(place, limits, clock).await,
+        ))
+    }
+
+    async fn over(place: Arc<TestDatabase>, limits: LimitsConfig, clock: Clock) -> Self {
         let datastore = Datastore::open(place.config()).await.unwrap();
         let key = BundleKey::init(&place.folder().join("bundle.key")).unwrap();
         let public_key = key.public_key();
         let codes = Arc::new(LastCode::default());
         let relay = Relay::new(datastore, clock.clone(), key, codes.clone(), limits);
         let relay = Arc::new(relay);
+        let stop = CancellationToken::new();
+        wakes::start(&relay, &stop).await.unwrap();
         Self {
             device: DeviceFace::new(relay.clone()),
             platform: PlatformFace::new(relay.clone()),
@@ -132,6 +160,7 @@ impl Fixture {
             clock,
             public_key,
             codes,
+            _stop: stop.drop_guard(),
             _place: place,
         }
     }
@@ -148,6 +177,7 @@ impl Fixture {
             phone_number: "4930123456".into(),
             display_name: "Bakery".into(),
             upload: Some(upload(99, one_time, kem)),
+            retention_seconds: 0,
         };
         self.platform
             .register_number(Request::new(request))

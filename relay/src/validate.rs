@@ -12,7 +12,7 @@ use sealpost_proto::{
 
 use crate::{
     RelayError,
-    ids::{MessageId, PhoneNumber, PhoneNumberId},
+    ids::{CollectorName, MessageId, PhoneNumber, PhoneNumberId, Retention},
     upload::MAX_REGISTRATION_ID,
 };
 
@@ -26,8 +26,6 @@ const MAX_DEVICE_ID: u32 = 127;
 /// The fifth repetition is the last. That it failed as well may be said: then the message has failed.
 pub(crate) const MAX_ATTEMPT: u32 = 5;
 const MAX_DISPLAY_NAME: usize = 256;
-/// The longest that anything lives, milliseconds.
-pub(crate) const MAX_LIFE_MS: i64 = 30 * 24 * 3600 * 1000;
 
 type Result<T> = std::result::Result<T, RelayError>;
 
@@ -49,6 +47,20 @@ pub(crate) fn display_name(text: String) -> Result<String> {
         ));
     }
     Ok(text)
+}
+
+pub(crate) fn collector(text: &str) -> Result<CollectorName> {
+    CollectorName::parse(text).ok_or_else(|| {
+        RelayError::malformed(
+            "collector",
+            "must be 1 to 64 printable ASCII characters without blanks, in the first message",
+        )
+    })
+}
+
+pub(crate) fn retention(field: &'static str, seconds: u32) -> Result<Retention> {
+    Retention::from_seconds(seconds)
+        .ok_or_else(|| RelayError::malformed(field, "must be 3,600 to 2,592,000"))
 }
 
 pub(crate) fn at_most(field: &'static str, count: usize) -> Result<()> {
@@ -211,7 +223,7 @@ pub(crate) struct ForPeer {
 pub(crate) fn submit_item(wire: wire::SubmitItem, now: i64) -> Option<ForPeer> {
     let expires_at = i64::try_from(wire.expires_at_ms)
         .unwrap_or(i64::MAX)
-        .min(now + MAX_LIFE_MS);
+        .min(Retention::LONGEST.ends(now));
     let count = wire.ciphertexts.len();
     let fits = expires_at > now
         && (1..=4).contains(&wire.category)
@@ -318,7 +330,7 @@ mod tests {
         item.expires_at_ms = u64::MAX;
         assert_eq!(
             submit_item(item, NOW).unwrap().expires_at,
-            NOW + MAX_LIFE_MS
+            Retention::LONGEST.ends(NOW)
         );
     }
 

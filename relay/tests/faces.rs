@@ -101,6 +101,7 @@ impl Running {
             phone_number: "4930123456".into(),
             display_name: "Bakery".into(),
             upload: Some(upload(9)),
+            retention_seconds: 0,
         };
         self.as_role("operator")
             .register_number(request)
@@ -328,6 +329,7 @@ async fn the_device_face_wants_a_token_and_offers_nothing_of_the_platform() {
     let erase = wire::ErasePeerRequest {
         phone_number_id: NUMBER.into(),
         peer: PEER.into(),
+        dry_run: false,
     };
     let status = platform.erase_peer(erase.clone()).await.unwrap_err();
     assert_eq!(status.code(), Code::Unauthenticated);

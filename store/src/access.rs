@@ -6,6 +6,7 @@ use sealpost_runtime::{
 };
 
 const GATEWAY: &[Role] = &[Role::Gateway];
+const OPERATOR: &[Role] = &[Role::Operator];
 const RETENTION: &[Role] = &[Role::Retention];
 
 /// Every method of the store and the roles that may call it.
@@ -20,7 +21,10 @@ const STORE_ROWS: &[AccessRow] = &[
     ("/sealpost.store.v1.StoreService/ListEvents",     GATEWAY),
     ("/sealpost.store.v1.StoreService/WatchEvents",    GATEWAY),
     ("/sealpost.store.v1.StoreService/GetCursor",      GATEWAY),
+    ("/sealpost.store.v1.StoreService/OpenCursor",     GATEWAY),
     ("/sealpost.store.v1.StoreService/AdvanceCursor",  GATEWAY),
+    ("/sealpost.store.v1.StoreService/ListSubscriptions",  OPERATOR),
+    ("/sealpost.store.v1.StoreService/DeleteSubscription", OPERATOR),
     ("/sealpost.store.v1.StoreService/DeleteEpochs",   RETENTION),
     ("/sealpost.store.v1.StoreService/DeleteSubject",  RETENTION),
     ("/sealpost.store.v1.StoreService/DescribeStore",  RETENTION),
@@ -30,7 +34,7 @@ const STORE_ROWS: &[AccessRow] = &[
     ("/sealpost.store.v1.StoreService/DeleteNumber",   RETENTION),
 ];
 
-/// The store's table; operators and auditors have health and reflection only.
+/// The store's table; auditors have health and reflection only.
 pub static ACCESS: AccessTable = AccessTable::new(&[STORE_ROWS, USUAL_ROWS]);
 
 #[cfg(test)]

@@ -50,6 +50,9 @@ pub enum StoreError {
     /// The number's records are kept here.
     #[error("the number has not departed")]
     NumberPresent,
+    /// The subscription was opened anew since.
+    #[error("the subscription was opened anew")]
+    SubscriptionReplaced,
     /// The database failed.
     #[error("the database failed")]
     Database(#[from] DatabaseError),

@@ -15,8 +15,8 @@ use sealpost_runtime::{
     tls::{self, ServiceTls},
 };
 use sealpost_store::{
-    MIGRATIONS, access::ACCESS, config::Config, datastore::Datastore, service::Store, upkeep,
-    vault_watch,
+    MIGRATIONS, access::ACCESS, announce, config::Config, datastore::Datastore, service::Store,
+    upkeep, vault_watch,
 };
 use tokio::sync::Notify;
 
@@ -59,6 +59,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let tls = ServiceTls::load(&config.server.tls)?;
     let vault = tls::connect(&config.peers.vault, &tls)?;
     let datastore = Datastore::open(config.database.clone()).await?;
+    announce::start(&datastore, &stop).await?;
 
     let wake = Arc::new(Notify::new());
     let background = [

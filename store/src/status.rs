@@ -38,6 +38,11 @@ impl From<StoreError> for Status {
                 "NUMBER_PRESENT",
                 "the number's records are kept here",
             ),
+            StoreError::SubscriptionReplaced => reason_status(
+                Code::Aborted,
+                "SUBSCRIPTION_REPLACED",
+                "the subscription was opened anew",
+            ),
             StoreError::Database(database) if database.is_conflict() => {
                 retry_after("DATABASE_BUSY", BUSY_DELAY)
             }
@@ -85,6 +90,11 @@ mod tests {
                 StoreError::NumberPresent,
                 Code::FailedPrecondition,
                 "NUMBER_PRESENT",
+            ),
+            (
+                StoreError::SubscriptionReplaced,
+                Code::Aborted,
+                "SUBSCRIPTION_REPLACED",
             ),
             (
                 DatabaseError::Busy(sqlx::Error::PoolTimedOut).into(),

@@ -1,6 +1,6 @@
-//! What the store does unasked: purge destroyed epochs, give freed pages back, forget epochs of old.
+//! What the store does unasked: purge destroyed epochs, give freed pages back, forget epochs of old and cursors that tell nothing.
 //!
-//! Invariant: it makes only what is already unreadable disappear.
+//! Invariant: what disappears was unreadable already, or made no difference.
 
 use std::{sync::Arc, time::Duration};
 
@@ -60,6 +60,7 @@ pub async fn purge(datastore: &Datastore, clock: &Clock) -> Result<u64, StoreErr
         }
     }
     datastore.forget_epochs(PURGE_BATCH, clock.now()).await?;
+    datastore.forget_cursors(PURGE_BATCH, clock.now()).await?;
     if deleted > 0 {
         tracing::info!(count = deleted, "rows of destroyed epochs were deleted");
     }

@@ -1,14 +1,21 @@
-//! What is past its time: no key, no row, no answer. With retention stopped, too, the vault opens nothing of it.
+//! What is past its time: no key, no row, no answer. With retention stopped, too, the vault opens nothing of it and the relay keeps
+//! nothing.
+
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use sealpost_connector_sdk::{Client, MessageId, Progress, SdkError};
 use sealpost_proto::record::v1::{Direction, Record};
+use sealpost_proto::relay::v1::ErasePeerRequest;
+use sealpost_proto::relay::v1::platform_service_client::PlatformServiceClient;
 use sealpost_proto::vault::v1::Refusal;
+use sealpost_runtime::Role;
 use sealpost_tests::chat::Chat;
 use sealpost_tests::program::settings;
 use sealpost_tests::rest::{self, Rest};
 use sealpost_tests::{Options, Suite};
 use serde_json::Value;
+use tokio::time::sleep;
 
 use super::SOON;
 use super::at_rest::{all_open, all_receipted, epoch_files, keyring, none_opens, on_disk, records};
@@ -182,4 +189,55 @@ async fn a_status_past_its_hour_answers_expired_though_retention_is_late() -> an
         );
     }
     Ok(())
+}
+
+/// Rows of the relay that a consumer and the first number have with each other.
+async fn rows_at_relay(suite: &Suite, peer: &str) -> anyhow::Result<u64> {
+    let mut relay = PlatformServiceClient::new(suite.as_role(Role::Operator, "relay").await?);
+    let request = ErasePeerRequest {
+        phone_number_id: suite.number(0).to_owned(),
+        peer: peer.to_owned(),
+        dry_run: true,
+    };
+    Ok(relay.erase_peer(request).await?.into_inner().deleted)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn past_its_hour_the_relay_has_nothing_left_of_a_conversation_though_retention_is_stopped()
+-> anyhow::Result<()> {
+    let suite = an_hour().await?;
+    let mut chat = Chat::start(&suite, 0)?;
+    talk(&suite, &mut chat, 1).await?;
+    // The second consumer is offline: this waits in the relay.
+    let away = suite.facts().consumers[1].phone_number.clone();
+    let text = rest::text(&away, "to somebody who is away");
+    let waiting = Rest::of(&suite)?.send(suite.number(0), &text).await?;
+    suite
+        .webhook
+        .wait_for_status(&waiting, "sent", SOON)
+        .await?;
+    suite.stop("retention").await?;
+    suite
+        .sealpost(&["admin", "clock", "advance", "50m"])
+        .await?;
+    // What was handed over for the device, and what it handed over; what waits is two rows.
+    ensure!(
+        rows_at_relay(&suite, &chat.phone).await? >= 2,
+        "the control"
+    );
+    ensure!(rows_at_relay(&suite, &away).await? == 2, "the control");
+
+    suite
+        .sealpost(&["admin", "clock", "advance", "11m"])
+        .await?;
+    let start = Instant::now();
+    for peer in [&chat.phone, &away] {
+        while rows_at_relay(&suite, peer).await? > 0 {
+            ensure!(start.elapsed() < SOON, "rows with a phone number are left");
+            sleep(Duration::from_millis(200)).await;
+        }
+    }
+    let said = suite.log("relay")?;
+    ensure!(said.contains("rows past their time were deleted"), "{said}");
+    chat.quit().await
 }

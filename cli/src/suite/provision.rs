@@ -8,10 +8,17 @@ use sealpost_proto::directory::v1::{
     CreateBusinessRequest, CreateNumberRequest, IssueTokenRequest, Number, Scope,
     SetBusinessKeysRequest,
 };
-use sealpost_proto::relay::v1::RegisterNumberRequest;
-use sealpost_proto::vault::v1::{ConfirmClockRequest, ProvisionNumberRequest};
+use sealpost_proto::relay::v1::{
+    RegisterNumberRequest, SetNumberRetentionRequest,
+    platform_service_client::PlatformServiceClient,
+};
+use sealpost_proto::vault::v1::{
+    ConfirmClockRequest, GetNumberRequest, ProvisionNumberRequest,
+    key_vault_service_client::KeyVaultServiceClient,
+};
 use sealpost_runtime::Clock;
 use tonic::Code;
+use tonic::transport::Channel;
 
 use super::facts::{Facts, NumberFacts};
 use super::layout::Layout;
@@ -60,6 +67,31 @@ pub async fn confirm_clock(
     };
     vault
         .confirm_clock(request)
+        .await
+        .map_err(|status| explain(&status))?;
+    Ok(())
+}
+
+/// Tells the relay a number's class again: whoever changed it may have been cut off between vault and relay.
+async fn tell_retention(
+    vault: &mut KeyVaultServiceClient<Channel>,
+    relay: &mut PlatformServiceClient<Channel>,
+    phone_number_id: String,
+) -> anyhow::Result<()> {
+    let request = GetNumberRequest {
+        phone_number_id: phone_number_id.clone(),
+    };
+    let facts = vault
+        .get_number(request)
+        .await
+        .map_err(|status| explain(&status))?
+        .into_inner();
+    let request = SetNumberRetentionRequest {
+        phone_number_id,
+        retention_seconds: facts.retention_seconds,
+    };
+    relay
+        .set_number_retention(request)
         .await
         .map_err(|status| explain(&status))?;
     Ok(())
@@ -114,6 +146,7 @@ pub async fn business(
     for index in 0..facts.numbers.len() {
         let number = facts.numbers[index].clone();
         if number.vault_fingerprint.is_some() {
+            tell_retention(&mut vault, &mut relay, number.phone_number_id).await?;
             continue;
         }
         let display_name = format!("First business, line {}", index + 1);
@@ -150,6 +183,7 @@ pub async fn business(
             phone_number: number.phone_number,
             display_name,
             upload: provisioned.upload,
+            retention_seconds: 0,
         };
         relay
             .register_number(request)

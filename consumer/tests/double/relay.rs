@@ -373,6 +373,13 @@ impl DeviceService for RelayDouble {
         Ok(Response::new(SendReceiptsResponse {}))
     }
 
+    async fn unregister(
+        &self,
+        _: Request<UnregisterRequest>,
+    ) -> Result<Response<UnregisterResponse>, Status> {
+        Err(Status::unimplemented("not in this double"))
+    }
+
     async fn request_retry(
         &self,
         request: Request<RequestRetryRequest>,

@@ -11,6 +11,7 @@ use tokio::{
     sync::Notify,
     time::{Instant, sleep},
 };
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     backoff::{Backoff, Patience},
@@ -29,9 +30,17 @@ pub(super) struct Cursors {
 
 struct Shared {
     subscription: String,
-    pending: Mutex<BTreeMap<PhoneNumberId, u64>>,
+    pending: Mutex<BTreeMap<PhoneNumberId, Acknowledged>>,
+    replaced: CancellationToken,
     changed: Notify,
     closed: Mutex<Option<Instant>>,
+}
+
+/// How far a number's events are acknowledged, and by which opening.
+#[derive(Clone, Copy, Debug, Default)]
+struct Acknowledged {
+    cursor: u64,
+    opening: u64,
 }
 
 impl Cursors {
@@ -43,6 +52,7 @@ impl Cursors {
         let shared = Arc::new(Shared {
             subscription,
             pending: Mutex::default(),
+            replaced: CancellationToken::new(),
             changed: Notify::new(),
             closed: Mutex::default(),
         });
@@ -50,10 +60,15 @@ impl Cursors {
         (Self { shared }, saving)
     }
 
-    /// Everything of `number` up to `cursor` is acknowledged.
-    pub(super) fn save(&self, number: PhoneNumberId, cursor: u64) {
-        self.shared.put(number, cursor);
+    /// Everything of `number` up to `cursor` is acknowledged on the stream that has that opening.
+    pub(super) fn save(&self, number: PhoneNumberId, cursor: u64, opening: u64) {
+        self.shared.put(number, Acknowledged { cursor, opening });
         self.shared.changed.notify_one();
+    }
+
+    /// Waits until the store says that there is a newer opening.
+    pub(super) async fn replaced(&self) {
+        self.shared.replaced.cancelled().await;
     }
 }
 
@@ -69,21 +84,29 @@ impl Shared {
         let mut patience = Patience::new(Backoff::LINK);
         loop {
             let next = self.pending().pop_first();
-            let Some((number, cursor)) = next else {
+            let Some((number, acknowledged)) = next else {
                 if self.closed().is_some() {
                     return;
                 }
                 self.changed.notified().await;
                 continue;
             };
-            if self.save(&regions, &number, cursor).await.is_ok() {
-                patience.reset();
-                continue;
+            match self.save(&regions, &number, acknowledged).await {
+                Ok(()) => {
+                    patience.reset();
+                    continue;
+                }
+                // It is saved, and another stream has the subscription now.
+                Err(CallError::Replaced) => {
+                    self.replaced.cancel();
+                    continue;
+                }
+                Err(_) => {}
             }
             if self.closed().is_some_and(|at| at.elapsed() > AFTERWARDS) {
                 return;
             }
-            self.put(number, cursor);
+            self.put(number, acknowledged);
             sleep(patience.next_delay()).await;
         }
     }
@@ -92,26 +115,29 @@ impl Shared {
         &self,
         regions: &Regions,
         number: &PhoneNumberId,
-        cursor: u64,
+        Acknowledged { cursor, opening }: Acknowledged,
     ) -> Result<(), CallError> {
         let store = regions.store_of(number).await?;
         let request = AdvanceCursorRequest {
             subscription: self.subscription.clone(),
             phone_number_id: number.into(),
             cursor,
+            opening,
         };
         called(store.client.clone().advance_cursor(request))
             .await
             .map(drop)
     }
 
-    fn put(&self, number: PhoneNumberId, cursor: u64) {
+    fn put(&self, number: PhoneNumberId, acknowledged: Acknowledged) {
         let mut pending = self.pending();
         let newest = pending.entry(number).or_default();
-        *newest = cursor.max(*newest);
+        if acknowledged.cursor > newest.cursor {
+            *newest = acknowledged;
+        }
     }
 
-    fn pending(&self) -> MutexGuard<'_, BTreeMap<PhoneNumberId, u64>> {
+    fn pending(&self) -> MutexGuard<'_, BTreeMap<PhoneNumberId, Acknowledged>> {
         self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -1,7 +1,7 @@
 //! One subscriber's stream: reads pages, sends them, hears acknowledgements.
 
 use std::{
-    collections::{HashSet, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     sync::Arc,
     time::Duration,
 };
@@ -18,7 +18,7 @@ use sealpost_proto::{
         OpenSubscription, SubscribeEventsRequest, SubscribeEventsResponse,
         subscribe_events_request::Request,
     },
-    store::v1::{GetCursorRequest, ListEventsRequest},
+    store::v1::{ListEventsRequest, OpenCursorRequest, OpenCursorResponse},
 };
 use tokio::{
     pin,
@@ -29,7 +29,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::{Status, Streaming};
 
 use super::{
-    Answers, Contents, Feed, Fetch, Listener, Registry, Subscription, Wraps,
+    Answers, Contents, Feed, Fetch, Listener, Subscription, Wraps,
     cursors::Cursors,
     sealing::{SealedEvent, Sealer},
 };
@@ -76,13 +76,14 @@ pub struct Events {
     pub contents: Arc<Contents>,
     /// Wraps of content keys.
     pub wraps: Arc<Wraps>,
-    /// Who has new events.
+    /// Who has new events, and who has which subscription open.
     pub feed: Arc<Feed>,
-    /// Who holds which subscription.
-    pub registry: Registry,
     /// Waits for what still saves cursors at the end.
     pub tasks: TaskTracker,
 }
+
+/// A number, and how the store opened the subscription on it.
+type Joined = (PhoneNumberId, OpenCursorResponse);
 
 /// A page, ready to be sent; none where an event is passed over.
 type Page = (Fetch, Vec<(u64, Option<SealedEvent>)>);
@@ -132,12 +133,11 @@ impl Events {
             return Err(Error::Malformed("open", "must come first").into());
         };
         let mut stream = Stream::open(self, &session.caller(), &open)?;
-        let tenure = self.registry.take(stream.name.clone());
         let mut look_again = interval(LOOK_AGAIN);
         loop {
             stream.start_reads();
             tokio::select! {
-                () = tenure.replaced() => return Err(Error::SubscriptionReplaced.into()),
+                () = stream.cursors.replaced() => return Err(Error::SubscriptionReplaced.into()),
                 error = &mut revoked => return Err(error.into()),
                 () = stop.cancelled() => return Ok(()),
                 request = requests.message() => match request? {
@@ -145,14 +145,18 @@ impl Events {
                     None => return Ok(()),
                 },
                 news = stream.listener.news() => {
-                    for (number, newest) in news {
+                    for (number, newest) in news.cursors {
                         stream.subscription.wake(&number, newest);
+                    }
+                    for (number, opening) in news.openings {
+                        stream.opened(number, opening)?;
                     }
                 }
                 _ = look_again.tick() => stream.look_again(&session.caller())?,
-                Some((number, cursor)) = stream.joining.next(), if !stream.joining.is_empty() => {
+                Some((number, opened)) = stream.joining.next(), if !stream.joining.is_empty() => {
+                    stream.take_hold(&number, opened.opening)?;
                     let newest = self.feed.listen(&stream.listener, &number);
-                    stream.subscription.add(number, cursor, newest);
+                    stream.subscription.add(number, opened.cursor, newest);
                 }
                 Some(page) = stream.reads.next(),
                     if !stream.reads.is_empty() && stream.outbox.is_empty() => stream.take(page),
@@ -168,17 +172,17 @@ impl Events {
         }
     }
 
-    /// A subscription's cursor on a number, as soon as the store answers.
-    async fn cursor(self, subscription: String, number: PhoneNumberId) -> (PhoneNumberId, u64) {
+    /// Opens a subscription on a number, as soon as the store answers: whoever had it open before gives way.
+    async fn open(self, subscription: String, number: PhoneNumberId) -> Joined {
         let mut patience = Patience::new(Backoff::LINK);
         loop {
             if let Ok(store) = self.regions.store_of(&number).await {
-                let request = GetCursorRequest {
+                let request = OpenCursorRequest {
                     subscription: subscription.clone(),
                     phone_number_id: (&number).into(),
                 };
-                if let Ok(answer) = called(store.client.clone().get_cursor(request)).await {
-                    return (number, answer.cursor);
+                if let Ok(answer) = called(store.client.clone().open_cursor(request)).await {
+                    return (number, answer);
                 }
             }
             sleep(patience.next_delay()).await;
@@ -235,7 +239,11 @@ struct Stream<'a> {
     subscription: Subscription,
     listener: Listener,
     cursors: Cursors,
-    joining: FuturesUnordered<BoxFuture<'static, (PhoneNumberId, u64)>>,
+    joining: FuturesUnordered<BoxFuture<'static, Joined>>,
+    /// This stream's opening of each number.
+    mine: HashMap<PhoneNumberId, u64>,
+    /// The newest opening of each number that was heard of before this stream's own.
+    others: HashMap<PhoneNumberId, u64>,
     reads: FuturesUnordered<BoxFuture<'static, Page>>,
     outbox: VecDeque<SubscribeEventsResponse>,
     wraps_sent: HashSet<ContentKeyId>,
@@ -280,13 +288,15 @@ impl<'a> Stream<'a> {
         events.tasks.spawn(saving);
         let mut stream = Self {
             events,
+            listener: events.feed.subscribe(&name),
             name,
             all,
             numbers: HashSet::new(),
             subscription: Subscription::new(most),
-            listener: Listener::default(),
             cursors,
             joining: FuturesUnordered::new(),
+            mine: HashMap::new(),
+            others: HashMap::new(),
             reads: FuturesUnordered::new(),
             outbox: VecDeque::new(),
             wraps_sent: HashSet::new(),
@@ -299,9 +309,40 @@ impl<'a> Stream<'a> {
 
     fn join(&mut self, number: PhoneNumberId) {
         if self.numbers.insert(number.clone()) {
-            let cursor = self.events.clone().cursor(self.name.clone(), number);
-            self.joining.push(Box::pin(cursor));
+            let opened = self.events.clone().open(self.name.clone(), number);
+            self.joining.push(Box::pin(opened));
         }
+    }
+
+    /// This stream opened the subscription on a number.
+    fn take_hold(&mut self, number: &PhoneNumberId, opening: u64) -> Result<(), Error> {
+        if self
+            .others
+            .remove(number)
+            .is_some_and(|other| other > opening)
+        {
+            return Err(Error::SubscriptionReplaced);
+        }
+        self.mine.insert(number.clone(), opening);
+        Ok(())
+    }
+
+    fn save(&self, number: PhoneNumberId, cursor: u64) {
+        let opening = self.mine.get(&number).copied().unwrap_or_default();
+        self.cursors.save(number, cursor, opening);
+    }
+
+    /// Word came that the subscription was opened on a number, by this stream or another: the newest has it.
+    fn opened(&mut self, number: PhoneNumberId, opening: u64) -> Result<(), Error> {
+        match self.mine.get(&number) {
+            Some(mine) if opening > *mine => return Err(Error::SubscriptionReplaced),
+            Some(_) => return Ok(()),
+            None => {}
+        }
+        // Word of another may come before the answer to this stream's own call.
+        let newest = self.others.entry(number).or_default();
+        *newest = opening.max(*newest);
+        Ok(())
     }
 
     fn start_reads(&mut self) {
@@ -324,7 +365,7 @@ impl<'a> Stream<'a> {
         }
         // A number whose cursor is not known yet has sent nothing on this stream: what it acknowledges is sent again.
         if let Some(cursor) = self.subscription.acknowledge(&number, acknowledge.cursor) {
-            self.cursors.save(number, cursor);
+            self.save(number, cursor);
         }
         Ok(())
     }
@@ -353,7 +394,7 @@ impl<'a> Stream<'a> {
             .subscription
             .fetched(&fetch.number, fetch.limit, events);
         if let Some(cursor) = fetched.advance {
-            self.cursors.save(fetch.number, cursor);
+            self.save(fetch.number, cursor);
         }
         let mut answer = SubscribeEventsResponse::default();
         let mut bytes = 0;

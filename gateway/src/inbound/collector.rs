@@ -1,4 +1,7 @@
 //! Collects from the relay, over one stream that is opened anew when it breaks, and runs what it brought.
+//!
+//! Gateways side by side share what waits: the relay gives each conversation to one of them at a time. Where it gives one anew
+//! because a stream broke, two may work on the same item; each ends it before it begins the next, so the order holds.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -41,6 +44,8 @@ pub struct Collector {
 
 struct Inner {
     context: Context,
+    /// What the relay calls this gateway.
+    name: String,
     queues: Mutex<Queues>,
     acknowledgements: Acknowledgements,
     places: Arc<Semaphore>,
@@ -49,10 +54,11 @@ struct Inner {
 }
 
 impl Collector {
-    /// With at most `places` items in memory; `tasks` waits for those under way at the end.
+    /// As `name`, with at most `places` items in memory; `tasks` waits for those under way at the end.
     #[must_use]
     pub fn new(
         context: Context,
+        name: &str,
         places: usize,
         tasks: TaskTracker,
         stop: CancellationToken,
@@ -60,6 +66,7 @@ impl Collector {
         Self {
             inner: Arc::new(Inner {
                 context,
+                name: name.to_owned(),
                 queues: Mutex::default(),
                 acknowledgements: Acknowledgements::default(),
                 places: Arc::new(Semaphore::new(places.min(Semaphore::MAX_PERMITS))),
@@ -91,8 +98,12 @@ impl Collector {
     /// One stream, to its end.
     async fn collect(&self, patience: &mut Patience) -> Result<(), Status> {
         let (requests, stream) = mpsc::channel(4);
-        // An empty message opens the stream. There is room for it.
-        let _ = requests.send(CollectRequest::default()).await;
+        let opening = CollectRequest {
+            collector: self.inner.name.clone(),
+            acknowledge: Vec::new(),
+        };
+        // There is room for it.
+        let _ = requests.send(opening).await;
         let mut relay = self.inner.context.peers.relay.client.clone();
         let answers = relay
             .collect(ReceiverStream::new(stream))
@@ -126,7 +137,11 @@ impl Collector {
         loop {
             // An id that a broken stream loses comes again with its item, which is then a repeat.
             let acknowledge = self.inner.acknowledgements.next().await;
-            if requests.send(CollectRequest { acknowledge }).await.is_err() {
+            let said = CollectRequest {
+                acknowledge,
+                collector: String::new(),
+            };
+            if requests.send(said).await.is_err() {
                 return;
             }
         }

@@ -78,7 +78,9 @@ async fn decrypt(
         Ok(said) => vault.decrypt(item(said.bundle)).await.map_err(again),
         // The relay knows the sender no more: nobody ever vouches for this message.
         Err(CallError::NotFound) => Ok(answer),
-        Err(CallError::Expired | CallError::Unreachable(_)) => Err(Handled::Again("relay")),
+        Err(CallError::Expired | CallError::Replaced | CallError::Unreachable(_)) => {
+            Err(Handled::Again("relay"))
+        }
     }
 }
 

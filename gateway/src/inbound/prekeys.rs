@@ -24,7 +24,9 @@ pub(super) async fn handle(context: &Context, number: &PhoneNumberId, low: Preke
     let upload = match called(vault.replenish_prekeys(request)).await {
         Ok(answer) => answer.upload,
         Err(CallError::NotFound) => return Handled::Done("number_unknown"),
-        Err(CallError::Expired | CallError::Unreachable(_)) => return Handled::Again("vault"),
+        Err(CallError::Expired | CallError::Replaced | CallError::Unreachable(_)) => {
+            return Handled::Again("vault");
+        }
     };
     let request = UploadNumberPrekeysRequest {
         phone_number_id: number.into(),
@@ -34,6 +36,8 @@ pub(super) async fn handle(context: &Context, number: &PhoneNumberId, low: Preke
     match called(relay.upload_number_prekeys(request)).await {
         Ok(_) => Handled::Done("replenished"),
         Err(CallError::NotFound) => Handled::Done("number_unknown"),
-        Err(CallError::Expired | CallError::Unreachable(_)) => Handled::Again("relay"),
+        Err(CallError::Expired | CallError::Replaced | CallError::Unreachable(_)) => {
+            Handled::Again("relay")
+        }
     }
 }

@@ -43,7 +43,9 @@ pub(super) async fn ask_again(
         Err(CallError::Unreachable(Code::InvalidArgument | Code::Unimplemented)) => {
             lost(refusal, "undecryptable")
         }
-        Err(CallError::Expired | CallError::Unreachable(_)) => Handled::Again("relay"),
+        Err(CallError::Expired | CallError::Replaced | CallError::Unreachable(_)) => {
+            Handled::Again("relay")
+        }
     }
 }
 

@@ -42,7 +42,7 @@ pub(super) async fn handle(
         Ok(found) => found,
         Err(CallError::NotFound) => return Handled::Done("message_unknown"),
         Err(CallError::Expired) => return Handled::Done("expired"),
-        Err(CallError::Unreachable(_)) => return Handled::Again("store"),
+        Err(CallError::Replaced | CallError::Unreachable(_)) => return Handled::Again("store"),
     };
     if found.status() == MessageStatus::Failed {
         return Handled::Done("failed_before");
@@ -126,7 +126,9 @@ impl Resend<'_> {
         {
             Ok(answer) => Ok(answer.bundle),
             Err(CallError::NotFound) => Err(self.fail(codes::UNDELIVERABLE).await),
-            Err(CallError::Expired | CallError::Unreachable(_)) => Err(Handled::Again("relay")),
+            Err(CallError::Expired | CallError::Replaced | CallError::Unreachable(_)) => {
+                Err(Handled::Again("relay"))
+            }
         }
     }
 

@@ -98,13 +98,15 @@ impl Delivery {
                 match called(relay.fetch_bundle(request)).await {
                     Ok(answer) => after_fetch(answer.bundle),
                     Err(CallError::NotFound) => after_fetch(None),
-                    Err(CallError::Expired | CallError::Unreachable(_)) => Next::Later(
-                        Step::FetchBundle {
-                            peer,
-                            known_devices,
-                        },
-                        "relay",
-                    ),
+                    Err(CallError::Expired | CallError::Replaced | CallError::Unreachable(_)) => {
+                        Next::Later(
+                            Step::FetchBundle {
+                                peer,
+                                known_devices,
+                            },
+                            "relay",
+                        )
+                    }
                 }
             }
             Step::Submit(addressed) => {

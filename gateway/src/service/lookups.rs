@@ -76,7 +76,9 @@ impl Lookups {
             }),
             Err(CallError::NotFound) => Err(Error::NoSuchMessage),
             Err(CallError::Expired) => Err(Error::Expired),
-            Err(CallError::Unreachable(_)) => Err(Error::Unreachable("store")),
+            Err(CallError::Replaced | CallError::Unreachable(_)) => {
+                Err(Error::Unreachable("store"))
+            }
         }
     }
 
@@ -114,7 +116,7 @@ impl Lookups {
         {
             Ok(answer) => GetVaultKeyResponse { key: answer.key },
             Err(CallError::NotFound) => return Err(Error::NotProvisioned),
-            Err(CallError::Expired | CallError::Unreachable(_)) => {
+            Err(CallError::Expired | CallError::Replaced | CallError::Unreachable(_)) => {
                 return Err(Error::Unreachable("vault"));
             }
         };

@@ -14,7 +14,7 @@ use sealpost_runtime::status::{reason_of, retry_delay_of};
 
 use crate::{
     doubles::lock,
-    harness::{ANNA, BERT, Running, Suite, TOKEN, message, message_id, until},
+    harness::{ANNA, BERT, NAME, Running, Suite, TOKEN, message, message_id, until},
 };
 
 fn envelope(peer: &str, ciphertext: &'static str) -> Item {
@@ -53,6 +53,7 @@ async fn a_message_is_kept_then_acknowledged_then_confirmed() {
         .map(|event| event.record.as_ref().unwrap().sealed.as_ref())
         .filter(|sealed| sealed.starts_with(ANNA.as_bytes()))
         .collect();
+    assert_eq!(lock(&suite.relay.state).collectors, [NAME]);
     assert_eq!(annas.len(), 2);
     assert!(annas[0].ends_with(b"one") && annas[1].ends_with(b"two"));
 }

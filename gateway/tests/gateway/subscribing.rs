@@ -159,9 +159,55 @@ async fn a_second_stream_of_one_name_takes_over() {
     first.events(1).await;
     let mut second = Subscriber::open(&gateway, 0).await;
     second.events(1).await;
-    let status = within(first.answers.message()).await.unwrap_err();
+    is_replaced(&mut first).await;
+}
+
+async fn is_replaced(subscriber: &mut Subscriber) {
+    let status = loop {
+        match within(subscriber.answers.message()).await {
+            Ok(answer) => assert!(answer.is_some(), "it ended without a word"),
+            Err(status) => break status,
+        }
+    };
     assert_eq!(status.code(), Code::Aborted);
     assert_eq!(reason_of(&status).as_deref(), Some("SUBSCRIPTION_REPLACED"));
+}
+
+#[tokio::test]
+async fn a_stream_at_another_gateway_takes_over() {
+    let suite = Suite::new();
+    let (one, two) = (suite.start().await, suite.start().await);
+    let record = Some(record(1, ANNA));
+    suite.store.add_event(EventKind::Message, record);
+    let mut first = Subscriber::open(&one, 0).await;
+    first.events(1).await;
+    let mut second = Subscriber::open(&two, 0).await;
+    second.events(1).await;
+    is_replaced(&mut first).await;
+    let mut third = Subscriber::open(&one, 0).await;
+    third.events(1).await;
+    is_replaced(&mut second).await;
+}
+
+#[tokio::test]
+async fn an_older_stream_ends_at_its_next_acknowledgement_though_no_word_of_the_newer_came() {
+    let suite = Suite::new();
+    lock(&suite.store.state).hides_openings = true;
+    let (one, two) = (suite.start().await, suite.start().await);
+    for n in 1..=2 {
+        let record = Some(record(n, ANNA));
+        suite.store.add_event(EventKind::Message, record);
+    }
+    let mut first = Subscriber::open(&one, 0).await;
+    first.events(2).await;
+    let mut second = Subscriber::open(&two, 0).await;
+    second.events(2).await;
+    first.acknowledge(1).await;
+    is_replaced(&mut first).await;
+    let saved = ("business/main".to_owned(), NUMBER.to_owned());
+    assert_eq!(lock(&suite.store.state).cursors.get(&saved), Some(&1));
+    second.acknowledge(2).await;
+    until(|| lock(&suite.store.state).cursors.get(&saved) == Some(&2)).await;
 }
 
 #[tokio::test]

@@ -4,10 +4,10 @@ use bytes::Bytes;
 use futures::TryStreamExt;
 use sealpost_database::{
     Connection, DatabaseError, Row, Tx,
-    sqlx::{Row as _, query},
+    sqlx::{Row as _, query, query_as, query_scalar},
 };
 
-use super::{PAGE_BYTES, damaged, small};
+use super::{DEVICE_QUEUE, PAGE_BYTES, damaged, small};
 use crate::{
     ids::{HolderId, MessageId, PhoneNumber, PhoneNumberId},
     validate::{EnvelopeRequest, ForPeer},
@@ -30,30 +30,37 @@ pub(crate) struct Waiting {
     pub(crate) received_at: i64,
 }
 
+/// What one device gets of a message.
+pub(super) struct Fresh<'a> {
+    pub(super) holder: HolderId,
+    pub(super) kind: i32,
+    pub(super) ciphertext: &'a [u8],
+    pub(super) received_at: i64,
+    pub(super) expires_at: i64,
+}
+
 pub(super) async fn waiting_insert(
     tx: &mut Tx,
-    holder: HolderId,
     item: &ForPeer,
-    kind: i32,
-    ciphertext: &[u8],
-    now: i64,
+    fresh: Fresh<'_>,
 ) -> Result<(), DatabaseError> {
     query(
         "INSERT INTO device_queue (holder_id, phone_number_id, message_id, attempt, category, type,
                                    ciphertext, received_at, expires_at)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
     )
-    .bind(holder.0)
+    .bind(fresh.holder.0)
     .bind(item.number.as_str())
     .bind(item.message.as_bytes())
     .bind(i64::from(item.attempt))
     .bind(i64::from(item.category))
-    .bind(i64::from(kind))
-    .bind(ciphertext)
-    .bind(now)
-    .bind(item.expires_at)
+    .bind(i64::from(fresh.kind))
+    .bind(fresh.ciphertext)
+    .bind(fresh.received_at)
+    .bind(fresh.expires_at)
     .execute(&mut **tx)
     .await?;
+    tx.notify(DEVICE_QUEUE);
     Ok(())
 }
 
@@ -80,6 +87,7 @@ pub(super) async fn request_insert(
     .bind(expires_at)
     .execute(&mut **tx)
     .await?;
+    tx.notify(DEVICE_QUEUE);
     Ok(())
 }
 
@@ -110,6 +118,33 @@ pub(super) async fn waiting_page(
         page.push(waiting);
     }
     Ok(page)
+}
+
+/// The newest place in any queue; 0 when nothing waits.
+pub(super) async fn waiting_newest(db: &mut Connection) -> Result<i64, DatabaseError> {
+    let newest: Option<i64> = query_scalar("SELECT max(queue_id) FROM device_queue")
+        .fetch_one(db)
+        .await?;
+    Ok(newest.unwrap_or(0))
+}
+
+/// Places after `after` and whose they are, in order.
+pub(super) async fn waiting_since(
+    db: &mut Connection,
+    after: i64,
+    limit: usize,
+) -> Result<Vec<(i64, HolderId)>, DatabaseError> {
+    let rows: Vec<(i64, i64)> = query_as(
+        "SELECT queue_id, holder_id FROM device_queue WHERE queue_id > $1 ORDER BY queue_id LIMIT $2",
+    )
+    .bind(after)
+    .bind(i64::try_from(limit).unwrap_or(i64::MAX))
+    .fetch_all(db)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|(id, holder)| (id, HolderId(holder)))
+        .collect())
 }
 
 pub(super) async fn waiting_delete(

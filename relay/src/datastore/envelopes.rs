@@ -9,7 +9,7 @@ use sealpost_proto::relay::v1::EnvelopeState;
 use super::{damaged, small};
 use crate::{
     ids::{DeviceIdentity, HolderId, MessageId, PhoneNumber, PhoneNumberId},
-    validate::{FromDevice, MAX_LIFE_MS},
+    validate::FromDevice,
 };
 
 /// A message that a device handed over.
@@ -28,13 +28,15 @@ pub(super) async fn envelope_find(
     db: &mut Connection,
     holder: HolderId,
     id: MessageId,
+    now: i64,
 ) -> Result<Option<Kept>, DatabaseError> {
     let row = query(
         "SELECT phone_number_id, attempt, retry_asked, expires_at FROM envelopes
-         WHERE holder_id = $1 AND envelope_id = $2",
+         WHERE holder_id = $1 AND envelope_id = $2 AND expires_at > $3",
     )
     .bind(holder.0)
     .bind(id.as_bytes())
+    .bind(now)
     .fetch_optional(db)
     .await?;
     let kept = row.map(|row| {
@@ -54,13 +56,15 @@ pub(super) async fn envelope_state(
     db: &mut Connection,
     holder: HolderId,
     id: MessageId,
+    now: i64,
 ) -> Result<EnvelopeState, DatabaseError> {
     let waits: Option<i64> = query_scalar(
         "SELECT retry_asked + (SELECT count(*) FROM inbound WHERE inbound.queue_id = envelopes.queue_id)
-         FROM envelopes WHERE holder_id = $1 AND envelope_id = $2",
+         FROM envelopes WHERE holder_id = $1 AND envelope_id = $2 AND expires_at > $3",
     )
     .bind(holder.0)
     .bind(id.as_bytes())
+    .bind(now)
     .fetch_optional(db)
     .await?;
     Ok(match waits {
@@ -70,16 +74,20 @@ pub(super) async fn envelope_state(
     })
 }
 
+/// In the place of one that is over, if there is one.
 pub(super) async fn envelope_insert(
     tx: &mut Tx,
     device: &DeviceIdentity,
     message: &FromDevice,
     queue_id: i64,
-    now: i64,
+    expires_at: i64,
 ) -> Result<(), DatabaseError> {
     query(
         "INSERT INTO envelopes (holder_id, envelope_id, phone_number_id, peer, attempt, queue_id, expires_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7)",
+         VALUES ($1, $2, $3, $4, $5, $6, $7)
+         ON CONFLICT (holder_id, envelope_id) DO UPDATE SET phone_number_id = excluded.phone_number_id,
+             peer = excluded.peer, attempt = excluded.attempt, retry_asked = 0,
+             queue_id = excluded.queue_id, expires_at = excluded.expires_at",
     )
     .bind(device.holder.0)
     .bind(message.envelope_id.as_bytes())
@@ -87,7 +95,7 @@ pub(super) async fn envelope_insert(
     .bind(device.phone_number.as_str())
     .bind(i64::from(message.attempt))
     .bind(queue_id)
-    .bind(now + MAX_LIFE_MS)
+    .bind(expires_at)
     .execute(&mut **tx)
     .await?;
     Ok(())

@@ -1,7 +1,7 @@
 //! What is past its time, in every table that has an end.
 
 use sealpost_database::{
-    DatabaseError, Tx,
+    Connection, DatabaseError, Tx,
     sqlx::{query, query_scalar},
 };
 
@@ -42,35 +42,48 @@ const TABLES: [(&str, &str); 6] = [
     ),
 ];
 
-/// Deletes, or only counts, at most `limit` rows; and whether more are left.
-pub(super) async fn expired(
-    tx: &mut Tx,
+/// Counts at most `limit` rows; and whether there are more.
+pub(super) async fn expired_count(
+    db: &mut Connection,
     limit: u32,
-    dry_run: bool,
     now: i64,
 ) -> Result<(u64, bool), DatabaseError> {
     let limit = u64::from(limit);
     let mut rows = 0;
-    let mut more = false;
-    for (delete, count) in TABLES {
-        let left = limit - rows;
+    for (_, count) in TABLES {
         // One more than may go tells whether some stay.
         let found: i64 = query_scalar(count)
             .bind(now)
-            .bind(i64::try_from(left + 1).unwrap_or(i64::MAX))
-            .fetch_one(&mut **tx)
+            .bind(i64::try_from(limit + 1 - rows).unwrap_or(i64::MAX))
+            .fetch_one(&mut *db)
             .await?;
-        let found = found.unsigned_abs();
-        more |= found > left;
-        let going = found.min(left);
-        if going > 0 && !dry_run {
-            query(delete)
-                .bind(now)
-                .bind(i64::try_from(going).unwrap_or(i64::MAX))
-                .execute(&mut **tx)
-                .await?;
+        rows += found.unsigned_abs();
+        if rows > limit {
+            return Ok((limit, true));
         }
-        rows += going;
     }
-    Ok((rows, more))
+    Ok((rows, false))
+}
+
+/// Deletes at most `limit` rows; and whether more may be left.
+pub(super) async fn expired_delete(
+    tx: &mut Tx,
+    limit: u32,
+    now: i64,
+) -> Result<(u64, bool), DatabaseError> {
+    let limit = u64::from(limit);
+    let mut rows = 0;
+    for (delete, _) in TABLES {
+        let done = query(delete)
+            .bind(now)
+            .bind(i64::try_from(limit - rows).unwrap_or(i64::MAX))
+            .execute(&mut **tx)
+            .await?;
+        rows += done.rows_affected();
+        if rows == limit {
+            let (left, _) = expired_count(tx, 1, now).await?;
+            return Ok((rows, left > 0));
+        }
+    }
+    Ok((rows, false))
 }

@@ -11,7 +11,11 @@ use super::{
     inbound::inbound_insert,
     numbers::number_find,
 };
-use crate::{RelayError, ids::DeviceIdentity, validate::FromDevice};
+use crate::{
+    RelayError,
+    ids::{Conversation, DeviceIdentity},
+    validate::FromDevice,
+};
 
 impl Datastore {
     /// Takes a device's messages in one transaction; one outcome for each.
@@ -50,7 +54,7 @@ async fn take(
     let Some(number) = number_find(tx, &message.number).await? else {
         return Ok(SubmitMessageOutcome::NumberUnknown);
     };
-    let kept = envelope_find(tx, device.holder, message.envelope_id).await?;
+    let kept = envelope_find(tx, device.holder, message.envelope_id, now).await?;
     if kept
         .as_ref()
         .is_some_and(|kept| kept.attempt >= message.attempt || kept.number != message.number)
@@ -61,11 +65,15 @@ async fn take(
         return Ok(SubmitMessageOutcome::QueueFull);
     }
     let item = Item::Envelope(envelope(device, message, now));
-    let peer = Some(&device.phone_number);
-    let queue_id = inbound_insert(tx, &message.number, peer, item, now).await?;
+    let expires_at = number.retention.ends(now);
+    let conversation = Conversation {
+        number: number.id,
+        peer: Some(device.phone_number.clone()),
+    };
+    let queue_id = inbound_insert(tx, &conversation, item, expires_at).await?;
     match kept {
         Some(_) => envelope_raise(tx, device.holder, message, queue_id).await?,
-        None => envelope_insert(tx, device, message, queue_id, now).await?,
+        None => envelope_insert(tx, device, message, queue_id, expires_at).await?,
     }
     Ok(SubmitMessageOutcome::Accepted)
 }

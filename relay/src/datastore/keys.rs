@@ -14,13 +14,16 @@ use super::{
         holder_set_signed_prekey,
     },
     inbound::inbound_insert,
-    numbers::{Number, number_by_phone, number_find, number_put, number_set_prekeys_low},
+    numbers::{
+        Number, number_by_phone, number_find, number_put, number_set_prekeys_low,
+        number_set_retention,
+    },
     prekeys::{Kind, prekey_count, prekey_take, prekeys_add, prekeys_clear},
 };
 use crate::{
     RelayError,
     bundle::PeerKeys,
-    ids::{HolderId, PhoneNumber, PhoneNumberId},
+    ids::{Conversation, HolderId, PhoneNumber, PhoneNumberId, Retention},
     upload::{FullUpload, Upload},
 };
 
@@ -37,8 +40,6 @@ pub(crate) struct BusinessKeys {
     pub(crate) number: PhoneNumberId,
     pub(crate) display_name: String,
     pub(crate) keys: PeerKeys,
-    /// Something was put into the gateway's queue.
-    pub(crate) asked_for_more: bool,
 }
 
 /// Which of a consumer's devices are handed out with fresh prekeys.
@@ -62,7 +63,8 @@ impl Prekeys {
 }
 
 impl Datastore {
-    /// Makes a number known, or changes it. Its one-time prekeys are those of `keys` afterwards.
+    /// Makes a number known, or changes it. Its one-time prekeys are those of `keys` afterwards; without a `retention` it keeps
+    /// the one that it has.
     ///
     /// # Errors
     /// `PhoneNumberTaken` or `NumberIsConsumer` when the phone number is another's.
@@ -71,6 +73,7 @@ impl Datastore {
         id: PhoneNumberId,
         phone_number: PhoneNumber,
         display_name: String,
+        retention: Option<Retention>,
         keys: FullUpload,
     ) -> Result<(), RelayError> {
         self.database
@@ -81,11 +84,50 @@ impl Datastore {
                     check_free(tx, &id, &phone_number).await?;
                     let before = number_find(tx, &id).await?;
                     let holder = hold(tx, before.as_ref(), &keys).await?;
-                    number_put(tx, &id, &phone_number, &display_name, holder).await?;
+                    let retention = retention
+                        .or_else(|| Some(before.as_ref()?.retention))
+                        .unwrap_or(Retention::LONGEST);
+                    number_put(tx, &id, &phone_number, &display_name, holder, retention).await?;
                     if let Some(before) = before.filter(|before| before.holder != holder) {
                         holder_delete(tx, before.holder).await?;
                     }
                     Ok(number_set_prekeys_low(tx, &id, None).await?)
+                })
+            })
+            .await
+    }
+
+    /// Bounds what comes from now on.
+    ///
+    /// # Errors
+    /// `NumberUnknown`.
+    pub(crate) async fn set_retention(
+        &self,
+        id: PhoneNumberId,
+        retention: Retention,
+    ) -> Result<(), RelayError> {
+        self.database
+            .run_tx("set_number_retention", move |tx| {
+                let id = id.clone();
+                Box::pin(async move {
+                    if number_set_retention(tx, &id, retention).await? {
+                        Ok(())
+                    } else {
+                        Err(RelayError::NumberUnknown)
+                    }
+                })
+            })
+            .await
+    }
+
+    /// # Errors
+    /// `NumberUnknown`.
+    pub(crate) async fn retention(&self, id: PhoneNumberId) -> Result<Retention, RelayError> {
+        self.database
+            .read("get_number", move |db| {
+                Box::pin(async move {
+                    let number = number_find(db, &id).await?;
+                    Ok(number.ok_or(RelayError::NumberUnknown)?.retention)
                 })
             })
             .await
@@ -205,7 +247,9 @@ impl Datastore {
                         now,
                     )
                     .await?;
-                    let asked_for_more = with_prekeys && ask_for_more(tx, &number, now).await?;
+                    if with_prekeys {
+                        ask_for_more(tx, &number, now).await?;
+                    }
                     Ok(BusinessKeys {
                         number: number.id,
                         display_name: number.display_name,
@@ -213,7 +257,6 @@ impl Datastore {
                             identity_key: holder.identity_key,
                             devices: vec![device],
                         },
-                        asked_for_more,
                     })
                 })
             })
@@ -314,22 +357,27 @@ async fn bundle(
     Ok(bundle)
 }
 
-/// Puts one item into the gateway's queue when a number's prekeys run out; whether it did.
-async fn ask_for_more(tx: &mut Tx, number: &Number, now: i64) -> Result<bool, DatabaseError> {
+/// Puts one item into the gateways' queue when a number's prekeys run out.
+async fn ask_for_more(tx: &mut Tx, number: &Number, now: i64) -> Result<(), DatabaseError> {
     if number
         .prekeys_low_at
         .is_some_and(|at| now - at < ASK_AGAIN_MS)
     {
-        return Ok(false);
+        return Ok(());
     }
     let low = PrekeysLow {
         one_time_prekeys: prekey_count(tx, number.holder, Kind::Curve).await?,
         kem_prekeys: prekey_count(tx, number.holder, Kind::Kem).await?,
     };
     if low.one_time_prekeys.min(low.kem_prekeys) >= LOW_WATER {
-        return Ok(false);
+        return Ok(());
     }
     number_set_prekeys_low(tx, &number.id, Some(now)).await?;
-    inbound_insert(tx, &number.id, None, Item::PrekeysLow(low), now).await?;
-    Ok(true)
+    let about = Conversation {
+        number: number.id.clone(),
+        peer: None,
+    };
+    let expires_at = number.retention.ends(now);
+    inbound_insert(tx, &about, Item::PrekeysLow(low), expires_at).await?;
+    Ok(())
 }

@@ -4,9 +4,13 @@
 //! the Unix epoch.
 
 mod codes;
+mod collecting;
+mod collectors;
+mod conversations;
 mod device_queue;
 mod devices;
 mod envelopes;
+mod erasure;
 mod expiry;
 mod handover;
 mod holders;
@@ -21,15 +25,18 @@ mod statistics;
 mod submissions;
 mod submit;
 
-use sealpost_database::{Database, DatabaseConfig, DatabaseError, Migration, PoolOptions};
+use sealpost_database::{Database, DatabaseConfig, DatabaseError, Migration, Notices, PoolOptions};
 
 use crate::{
     RelayError,
     auth::TokenDigest,
-    ids::{DeviceIdentity, HolderId, PhoneNumber, PhoneNumberId},
+    ids::{DeviceIdentity, HolderId},
 };
 
+#[cfg(test)]
+pub(crate) use collecting::{CHUNK, LEASE_MS};
 pub(crate) use device_queue::Waiting;
+pub(crate) use erasure::Uncollected;
 pub(crate) use inbound::Collected;
 pub(crate) use keys::Prekeys;
 
@@ -47,7 +54,19 @@ pub const MIGRATIONS: &[Migration] = &[
         include_str!("../../migrations/sqlite/0002_envelope_requests.sql"),
         include_str!("../../migrations/postgres/0002_envelope_requests.sql"),
     ),
+    Migration::new(
+        3,
+        "replicas",
+        include_str!("../../migrations/sqlite/0003_replicas.sql"),
+        include_str!("../../migrations/postgres/0003_replicas.sql"),
+    ),
 ];
+
+/// Notices that something came for the gateways, or became free.
+pub(crate) const INBOUND: &str = "inbound";
+
+/// Notices that something came for devices.
+pub(crate) const DEVICE_QUEUE: &str = "device_queue";
 
 /// Bytes of ciphertext in one page of a stream; one item more may follow.
 const PAGE_BYTES: usize = 512 * 1024;
@@ -142,28 +161,31 @@ impl Datastore {
             .await
     }
 
-    /// What waits for the gateway after `after`, in order.
-    pub(crate) async fn collected(
-        &self,
-        after: i64,
-        limit: usize,
-        now: i64,
-    ) -> Result<Vec<Collected>, RelayError> {
+    /// The newest place in any device's queue; 0 when nothing waits.
+    pub(crate) async fn newest_waiting(&self) -> Result<i64, RelayError> {
         self.database
-            .read("collect", move |db| {
-                Box::pin(async move { Ok(inbound::inbound_page(db, after, limit, now).await?) })
+            .read("newest_waiting", move |db| {
+                Box::pin(async move { Ok(device_queue::waiting_newest(db).await?) })
             })
             .await
     }
 
-    /// Forgets what the gateway keeps.
-    pub(crate) async fn forget_collected(&self, ids: Vec<i64>) -> Result<(), RelayError> {
+    /// Places in devices' queues after `after` and whose they are, in order.
+    pub(crate) async fn waiting_since(
+        &self,
+        after: i64,
+        limit: usize,
+    ) -> Result<Vec<(i64, HolderId)>, RelayError> {
         self.database
-            .run_tx("collect_acknowledge", move |tx| {
-                let ids = ids.clone();
-                Box::pin(async move { Ok(inbound::inbound_delete(tx, &ids).await?) })
+            .read("waiting_since", move |db| {
+                Box::pin(async move { Ok(device_queue::waiting_since(db, after, limit).await?) })
             })
             .await
+    }
+
+    /// Hears of what any replica commits from now on to [`INBOUND`] or [`DEVICE_QUEUE`].
+    pub(crate) fn notices(&self, topic: &'static str) -> Notices {
+        self.database.notices(topic)
     }
 
     /// Deletes, or only counts, at most `limit` rows that are over at `now`; and whether more are left.
@@ -173,41 +195,27 @@ impl Datastore {
         dry_run: bool,
         now: i64,
     ) -> Result<(u64, bool), RelayError> {
+        if dry_run {
+            let counted = self.database.read("count_expired", move |db| {
+                Box::pin(async move { Ok(expiry::expired_count(db, limit, now).await?) })
+            });
+            return counted.await;
+        }
         let (rows, more) = self
             .database
             .run_tx("delete_expired", move |tx| {
                 Box::pin(async move {
-                    Ok::<_, RelayError>(expiry::expired(tx, limit, dry_run, now).await?)
+                    Ok::<_, RelayError>(expiry::expired_delete(tx, limit, now).await?)
                 })
             })
             .await?;
-        if rows > 0 && !dry_run && !more {
-            self.empty_log().await;
+        if rows > 0 {
+            metrics::counter!("sealpost_relay_rows_expired_total").increment(rows);
+            if !more {
+                self.empty_log().await;
+            }
         }
         Ok((rows, more))
-    }
-
-    /// Deletes everything queued or remembered between a number and a consumer.
-    pub(crate) async fn erase_peer(
-        &self,
-        number: PhoneNumberId,
-        peer: PhoneNumber,
-    ) -> Result<u64, RelayError> {
-        let rows = self
-            .database
-            .run_tx("erase_peer", move |tx| {
-                let (number, peer) = (number.clone(), peer.clone());
-                Box::pin(async move {
-                    let rows = device_queue::waiting_erase(tx, &number, &peer).await?
-                        + inbound::inbound_erase(tx, &number, &peer).await?
-                        + submissions::submission_erase(tx, &number, &peer).await?
-                        + envelopes::envelope_erase(tx, &number, &peer).await?;
-                    Ok::<_, RelayError>(rows)
-                })
-            })
-            .await?;
-        self.empty_log().await;
-        Ok(rows)
     }
 
     /// So that deleted rows leave the disk. A reader in the way only delays it to the next time.

@@ -5,10 +5,10 @@ use sealpost_database::{
     sqlx::{Row as _, query, query_scalar},
 };
 
-use super::damaged;
+use super::{damaged, small};
 use crate::{
     RelayError,
-    ids::{HolderId, PhoneNumber, PhoneNumberId},
+    ids::{HolderId, PhoneNumber, PhoneNumberId, Retention},
 };
 
 /// One business number.
@@ -19,8 +19,9 @@ pub(super) struct Number {
     pub(super) holder: HolderId,
     /// When its vault was last asked for prekeys; `None` since an upload.
     pub(super) prekeys_low_at: Option<i64>,
-    /// Items that wait for the gateway.
+    /// Items that wait for the gateways.
     pub(super) queued: u64,
+    pub(super) retention: Retention,
 }
 
 pub(super) async fn number_find(
@@ -28,7 +29,7 @@ pub(super) async fn number_find(
     id: &PhoneNumberId,
 ) -> Result<Option<Number>, DatabaseError> {
     let row = query(
-        "SELECT phone_number_id, display_name, holder_id, prekeys_low_at, queued
+        "SELECT phone_number_id, display_name, holder_id, prekeys_low_at, queued, retention_seconds
          FROM numbers WHERE phone_number_id = $1",
     )
     .bind(id.as_str())
@@ -42,7 +43,7 @@ pub(super) async fn number_by_phone(
     phone_number: &PhoneNumber,
 ) -> Result<Option<Number>, DatabaseError> {
     let row = query(
-        "SELECT phone_number_id, display_name, holder_id, prekeys_low_at, queued
+        "SELECT phone_number_id, display_name, holder_id, prekeys_low_at, queued, retention_seconds
          FROM numbers WHERE phone_number = $1",
     )
     .bind(phone_number.as_str())
@@ -81,20 +82,64 @@ pub(super) async fn number_put(
     phone_number: &PhoneNumber,
     display_name: &str,
     holder: HolderId,
+    retention: Retention,
 ) -> Result<(), DatabaseError> {
     query(
-        "INSERT INTO numbers (phone_number_id, phone_number, display_name, holder_id)
-         VALUES ($1, $2, $3, $4)
+        "INSERT INTO numbers (phone_number_id, phone_number, display_name, holder_id, retention_seconds)
+         VALUES ($1, $2, $3, $4, $5)
          ON CONFLICT (phone_number_id) DO UPDATE SET phone_number = excluded.phone_number,
-             display_name = excluded.display_name, holder_id = excluded.holder_id",
+             display_name = excluded.display_name, holder_id = excluded.holder_id,
+             retention_seconds = excluded.retention_seconds",
     )
     .bind(id.as_str())
     .bind(phone_number.as_str())
     .bind(display_name)
     .bind(holder.0)
+    .bind(i64::from(retention.seconds()))
     .execute(&mut **tx)
     .await?;
     Ok(())
+}
+
+/// Whether there is such a number.
+pub(super) async fn number_set_retention(
+    tx: &mut Tx,
+    id: &PhoneNumberId,
+    retention: Retention,
+) -> Result<bool, DatabaseError> {
+    let done = query("UPDATE numbers SET retention_seconds = $2 WHERE phone_number_id = $1")
+        .bind(id.as_str())
+        .bind(i64::from(retention.seconds()))
+        .execute(&mut **tx)
+        .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+pub(super) async fn number_delete(tx: &mut Tx, id: &PhoneNumberId) -> Result<(), DatabaseError> {
+    query("DELETE FROM numbers WHERE phone_number_id = $1")
+        .bind(id.as_str())
+        .execute(&mut **tx)
+        .await?;
+    Ok(())
+}
+
+/// A page of numbers after `after`, by id.
+pub(super) async fn numbers_list(
+    db: &mut Connection,
+    after: Option<&PhoneNumberId>,
+    limit: i64,
+) -> Result<Vec<PhoneNumberId>, DatabaseError> {
+    let ids: Vec<String> = query_scalar(
+        "SELECT phone_number_id FROM numbers WHERE phone_number_id > $1
+         ORDER BY phone_number_id LIMIT $2",
+    )
+    .bind(after.map_or("", PhoneNumberId::as_str))
+    .bind(limit)
+    .fetch_all(db)
+    .await?;
+    ids.iter()
+        .map(|id| damaged(PhoneNumberId::parse(id)))
+        .collect()
 }
 
 pub(super) async fn number_set_prekeys_low(
@@ -117,5 +162,8 @@ fn from_row(row: &Row) -> Result<Number, DatabaseError> {
         holder: HolderId(row.try_get("holder_id")?),
         prekeys_low_at: row.try_get("prekeys_low_at")?,
         queued: damaged(u64::try_from(row.try_get::<i64, _>("queued")?).ok())?,
+        retention: damaged(Retention::from_seconds(small(
+            row.try_get("retention_seconds")?,
+        )?))?,
     })
 }

@@ -10,7 +10,11 @@ use sealpost_database::{
 };
 
 use super::small;
-use crate::{RelayError, ids::HolderId, upload::Upload, validate::MAX_LIFE_MS};
+use crate::{
+    RelayError,
+    ids::{HolderId, Retention},
+    upload::Upload,
+};
 
 /// Prekeys of a kind that a holder may have here.
 const MAX_KEPT: i64 = 1000;
@@ -114,7 +118,7 @@ pub(super) async fn prekey_take(
     .bind(holder.0)
     .bind(kind as i64)
     .bind(id)
-    .bind(now + MAX_LIFE_MS)
+    .bind(Retention::LONGEST.ends(now))
     .execute(&mut **tx)
     .await?;
     Ok(Some(Prekey {

@@ -4,23 +4,23 @@
 
 use std::sync::Arc;
 
-use sealpost_database::Tx;
+use sealpost_database::{DatabaseError, Tx};
 use sealpost_proto::relay::v1::{InboundReceipt, InboundRetry, inbound::Item};
 
 use super::{
     Datastore,
     inbound::inbound_insert,
-    numbers::number_find,
+    numbers::{Number, number_find},
     submissions::{submission_ask_retry, submission_receipt, submission_set_receipt},
 };
 use crate::{
     RelayError,
-    ids::{DeviceIdentity, PhoneNumberId},
+    ids::{Conversation, DeviceIdentity, PhoneNumber, PhoneNumberId},
     validate::{Receipt, Retry},
 };
 
 impl Datastore {
-    /// Passes receipts on, all or none; a repeat or a step back is dropped. Whether there was any to pass on.
+    /// Passes receipts on, all or none; a repeat or a step back is dropped.
     ///
     /// # Errors
     /// `MessageUnknown` when the device was not sent one of the messages; `QueueFull`.
@@ -30,23 +30,22 @@ impl Datastore {
         receipts: Vec<Receipt>,
         depth: u64,
         now: i64,
-    ) -> Result<bool, RelayError> {
+    ) -> Result<(), RelayError> {
         let receipts = Arc::new(receipts);
         self.database
             .run_tx("send_receipts", move |tx| {
                 let (device, receipts) = (device.clone(), receipts.clone());
                 Box::pin(async move {
-                    let mut any = false;
                     for receipt in receipts.iter() {
-                        any |= pass_receipt(tx, &device, receipt, depth, now).await?;
+                        pass_receipt(tx, &device, receipt, depth, now).await?;
                     }
-                    Ok(any)
+                    Ok(())
                 })
             })
             .await
     }
 
-    /// Asks for a message again; false when that was asked before.
+    /// Asks for a message again; nothing more when that was asked before.
     ///
     /// # Errors
     /// `MessageUnknown` when the device was not sent that attempt; `QueueFull`.
@@ -56,7 +55,7 @@ impl Datastore {
         retry: Retry,
         depth: u64,
         now: i64,
-    ) -> Result<bool, RelayError> {
+    ) -> Result<(), RelayError> {
         self.database
             .run_tx("request_retry", move |tx| {
                 let (device, retry) = (device.clone(), retry.clone());
@@ -74,19 +73,20 @@ impl Datastore {
                         message,
                         device.holder,
                         failed_attempt,
+                        now,
                     );
                     let first = asked.await?.ok_or(RelayError::MessageUnknown)?;
                     if first {
-                        check_room(tx, &number, depth).await?;
+                        let number = with_room(tx, &number, depth).await?;
                         let item = Item::Retry(InboundRetry {
                             peer: peer.as_str().to_owned(),
                             device_id: device.device_id,
                             message_id: message.as_bytes().to_vec().into(),
                             failed_attempt,
                         });
-                        inbound_insert(tx, &number, Some(peer), item, now).await?;
+                        pass_on(tx, number, peer, item, now).await?;
                     }
-                    Ok(first)
+                    Ok(())
                 })
             })
             .await
@@ -99,7 +99,7 @@ async fn pass_receipt(
     receipt: &Receipt,
     depth: u64,
     now: i64,
-) -> Result<bool, RelayError> {
+) -> Result<(), RelayError> {
     let Receipt {
         number,
         message,
@@ -107,32 +107,49 @@ async fn pass_receipt(
         time_ms,
     } = receipt;
     let (peer, holder) = (&device.phone_number, device.holder);
-    let furthest = submission_receipt(tx, number, peer, *message, holder)
+    let furthest = submission_receipt(tx, number, peer, *message, holder, now)
         .await?
         .ok_or(RelayError::MessageUnknown)?;
     let step = i64::from(*kind as i32);
     if step <= furthest {
-        return Ok(false);
+        return Ok(());
     }
-    check_room(tx, number, depth).await?;
-    submission_set_receipt(tx, number, peer, *message, holder, step).await?;
+    let number = with_room(tx, number, depth).await?;
+    submission_set_receipt(tx, &number.id, peer, *message, holder, step).await?;
     let item = Item::Receipt(InboundReceipt {
         peer: peer.as_str().to_owned(),
         message_id: message.as_bytes().to_vec().into(),
         kind: *kind as i32,
         time_ms: *time_ms,
     });
-    inbound_insert(tx, number, Some(peer), item, now).await?;
-    Ok(true)
+    pass_on(tx, number, peer, item, now).await?;
+    Ok(())
 }
 
-async fn check_room(tx: &mut Tx, number: &PhoneNumberId, depth: u64) -> Result<(), RelayError> {
+async fn pass_on(
+    tx: &mut Tx,
+    number: Number,
+    peer: &PhoneNumber,
+    item: Item,
+    now: i64,
+) -> Result<(), DatabaseError> {
+    let expires_at = number.retention.ends(now);
+    let conversation = Conversation {
+        number: number.id,
+        peer: Some(peer.clone()),
+    };
+    inbound_insert(tx, &conversation, item, expires_at).await?;
+    Ok(())
+}
+
+/// The number, when its queue has room.
+async fn with_room(tx: &mut Tx, number: &PhoneNumberId, depth: u64) -> Result<Number, RelayError> {
     let number = number_find(tx, number)
         .await?
         .ok_or(RelayError::NumberUnknown)?;
     if number.queued >= depth {
         Err(RelayError::QueueFull)
     } else {
-        Ok(())
+        Ok(number)
     }
 }

@@ -16,17 +16,9 @@ use crate::{
     validate::{EnvelopeRequest, MAX_ATTEMPT},
 };
 
-/// A device was asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Asked {
-    /// The device, when there is something new for it.
-    pub(crate) wake: Option<HolderId>,
-    /// The tries are used up.
-    pub(crate) given_up: bool,
-}
-
 impl Datastore {
-    /// Asks a device for a message again. A repeat, or one about an attempt that another followed, changes nothing.
+    /// Asks a device for a message again. A repeat, or one about an attempt that another followed, changes nothing. Whether the tries
+    /// are used up.
     ///
     /// # Errors
     /// `MessageUnknown` when that device did not hand such a message over for that number.
@@ -34,8 +26,9 @@ impl Datastore {
         &self,
         request: EnvelopeRequest,
         now: i64,
-    ) -> Result<Asked, RelayError> {
-        self.database
+    ) -> Result<bool, RelayError> {
+        let (new, given_up) = self
+            .database
             .run_tx("request_envelope", move |tx| {
                 let request = request.clone();
                 Box::pin(async move {
@@ -44,9 +37,9 @@ impl Datastore {
                         .iter()
                         .find(|device| device.device_id == request.device_id)
                         .ok_or(RelayError::MessageUnknown)?;
-                    let kept = envelope_find(tx, device.holder, request.envelope)
+                    let kept = envelope_find(tx, device.holder, request.envelope, now)
                         .await?
-                        .filter(|kept| kept.number == request.number && kept.expires_at > now)
+                        .filter(|kept| kept.number == request.number)
                         .filter(|kept| request.failed_attempt <= kept.attempt)
                         .ok_or(RelayError::MessageUnknown)?;
                     let new = request.failed_attempt == kept.attempt && !kept.retry_asked;
@@ -54,13 +47,14 @@ impl Datastore {
                         envelope_mark_asked(tx, device.holder, request.envelope).await?;
                         request_insert(tx, device.holder, &request, now, kept.expires_at).await?;
                     }
-                    Ok(Asked {
-                        wake: new.then_some(device.holder),
-                        given_up: request.failed_attempt == MAX_ATTEMPT,
-                    })
+                    Ok::<_, RelayError>((new, request.failed_attempt == MAX_ATTEMPT))
                 })
             })
-            .await
+            .await?;
+        if new {
+            metrics::counter!("sealpost_relay_envelopes_requested_total").increment(1);
+        }
+        Ok(given_up)
     }
 
     /// What became of messages of one device, in their order.
@@ -68,6 +62,7 @@ impl Datastore {
         &self,
         holder: HolderId,
         envelopes: Vec<MessageId>,
+        now: i64,
     ) -> Result<Vec<EnvelopeState>, RelayError> {
         self.database
             .read("check_envelopes", move |db| {
@@ -75,7 +70,7 @@ impl Datastore {
                 Box::pin(async move {
                     let mut states = Vec::with_capacity(envelopes.len());
                     for envelope in envelopes {
-                        states.push(envelope_state(db, holder, envelope).await?);
+                        states.push(envelope_state(db, holder, envelope, now).await?);
                     }
                     Ok::<_, RelayError>(states)
                 })

@@ -1,16 +1,13 @@
 //! The gateway's batches: ciphertexts for consumers' devices.
 
-use std::{
-    collections::{BTreeSet, HashMap},
-    sync::Arc,
-};
+use std::{collections::HashMap, sync::Arc};
 
 use sealpost_database::Tx;
 use sealpost_proto::{relay::v1::SubmitOutcome, signal::v1::DeviceAddress};
 
 use super::{
     Datastore,
-    device_queue::waiting_insert,
+    device_queue::{Fresh, waiting_insert},
     devices::{Device, devices_of},
     numbers::number_find,
     statistics::messages_add,
@@ -18,19 +15,18 @@ use super::{
 };
 use crate::{
     RelayError,
-    ids::{HolderId, PhoneNumber, PhoneNumberId},
+    ids::{PhoneNumber, PhoneNumberId, Retention},
     validate::ForPeer,
 };
 
 impl Datastore {
-    /// Takes a batch in one transaction; `None` items were malformed. Answers one outcome for each, and the devices that got
-    /// something.
+    /// Takes a batch in one transaction; `None` items were malformed. Answers one outcome for each.
     pub(crate) async fn submit(
         &self,
         items: Vec<Option<ForPeer>>,
         depth: u64,
         now: i64,
-    ) -> Result<(Vec<SubmitOutcome>, BTreeSet<HolderId>), RelayError> {
+    ) -> Result<Vec<SubmitOutcome>, RelayError> {
         let items = Arc::new(items);
         self.database
             .run_tx("submit", move |tx| {
@@ -47,7 +43,7 @@ impl Datastore {
                     for ((number, category), messages) in &batch.billed {
                         messages_add(tx, number, *category, *messages, now).await?;
                     }
-                    Ok((outcomes, batch.reached))
+                    Ok(outcomes)
                 })
             })
             .await
@@ -59,10 +55,10 @@ struct Batch {
     /// Messages that may wait for one device.
     depth: u64,
     now: i64,
-    numbers: HashMap<PhoneNumberId, bool>,
+    /// `None`: no such number.
+    numbers: HashMap<PhoneNumberId, Option<Retention>>,
     devices: HashMap<PhoneNumber, Vec<Device>>,
     billed: HashMap<(PhoneNumberId, u32), i64>,
-    reached: BTreeSet<HolderId>,
 }
 
 impl Batch {
@@ -73,14 +69,14 @@ impl Batch {
             numbers: HashMap::new(),
             devices: HashMap::new(),
             billed: HashMap::new(),
-            reached: BTreeSet::new(),
         }
     }
 
     async fn take(&mut self, tx: &mut Tx, item: &ForPeer) -> Result<SubmitOutcome, RelayError> {
-        if !self.knows_number(tx, &item.number).await? {
+        let Some(retention) = self.retention(tx, &item.number).await? else {
             return Ok(SubmitOutcome::Malformed);
-        }
+        };
+        let expires_at = item.expires_at.min(retention.ends(self.now));
         if !self.devices.contains_key(&item.peer) {
             self.devices
                 .insert(item.peer.clone(), devices_of(tx, &item.peer).await?);
@@ -103,13 +99,13 @@ impl Batch {
             return Ok(SubmitOutcome::StaleDevices);
         }
 
-        let first = item.attempt == 0 && !submission_is_known(tx, item).await?;
+        let first = item.attempt == 0 && !submission_is_known(tx, item, self.now).await?;
         for device in devices.iter().filter(|device| device.queued >= self.depth) {
             let addressed = item
                 .ciphertexts
                 .iter()
                 .any(|(address, ..)| is(device, address));
-            if addressed && !submission_exists(tx, item, device.holder).await? {
+            if addressed && !submission_exists(tx, item, device.holder, self.now).await? {
                 return Ok(SubmitOutcome::QueueFull);
             }
         }
@@ -118,10 +114,16 @@ impl Batch {
                 continue;
             };
             // A repeat is dropped; the first one's place in the queue stays.
-            if submission_insert(tx, item, device.holder).await? {
-                waiting_insert(tx, device.holder, item, *kind, ciphertext, self.now).await?;
+            if submission_insert(tx, item, device.holder, expires_at, self.now).await? {
+                let waiting = Fresh {
+                    holder: device.holder,
+                    kind: *kind,
+                    ciphertext,
+                    received_at: self.now,
+                    expires_at,
+                };
+                waiting_insert(tx, item, waiting).await?;
                 device.queued += 1;
-                self.reached.insert(device.holder);
             }
         }
         if first {
@@ -133,17 +135,19 @@ impl Batch {
         Ok(SubmitOutcome::Accepted)
     }
 
-    async fn knows_number(
+    async fn retention(
         &mut self,
         tx: &mut Tx,
         number: &PhoneNumberId,
-    ) -> Result<bool, RelayError> {
+    ) -> Result<Option<Retention>, RelayError> {
         if let Some(known) = self.numbers.get(number) {
             return Ok(*known);
         }
-        let known = number_find(tx, number).await?.is_some();
-        self.numbers.insert(number.clone(), known);
-        Ok(known)
+        let found = number_find(tx, number)
+            .await?
+            .map(|number| number.retention);
+        self.numbers.insert(number.clone(), found);
+        Ok(found)
     }
 }
 

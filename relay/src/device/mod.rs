@@ -17,7 +17,6 @@ use crate::{
     Relay, RelayError,
     auth::device_of,
     codes::Code,
-    hub::QueueName,
     rate::Source,
     upload::{FullUpload, Upload},
     validate,
@@ -69,6 +68,15 @@ impl DeviceService for DeviceFace {
         }))
     }
 
+    async fn unregister(
+        &self,
+        request: Request<wire::UnregisterRequest>,
+    ) -> Result<Response<wire::UnregisterResponse>, Status> {
+        let device = device_of(&request)?;
+        self.relay.unregister(device).await?;
+        Ok(Response::new(wire::UnregisterResponse {}))
+    }
+
     async fn upload_prekeys(
         &self,
         request: Request<wire::UploadPrekeysRequest>,
@@ -115,9 +123,6 @@ impl DeviceService for DeviceFace {
         let business = datastore
             .business_keys(number, with_prekeys, self.relay.now())
             .await?;
-        if business.asked_for_more {
-            self.relay.hub.wake(QueueName::Collect);
-        }
         let (requester, peer) = (device.phone_number.as_str(), business.number.as_str());
         let bundle = self.relay.key.sign(requester, peer, business.keys, now);
         Ok(Response::new(wire::FetchBusinessBundleResponse {
@@ -145,7 +150,6 @@ impl DeviceService for DeviceFace {
             .datastore
             .hand_over(device, messages, depth, relay.now())
             .await?;
-        relay.hub.wake(QueueName::Collect);
         for outcome in &outcomes {
             let name = outcome.as_str_name();
             metrics::counter!("sealpost_relay_handed_over_total", "outcome" => name).increment(1);
@@ -184,13 +188,10 @@ impl DeviceService for DeviceFace {
             .collect::<Result<Vec<_>, _>>()?;
         let relay = &self.relay;
         let depth = relay.limits.number_queue;
-        if relay
+        relay
             .datastore
             .pass_receipts(device, receipts, depth, relay.now())
-            .await?
-        {
-            relay.hub.wake(QueueName::Collect);
-        }
+            .await?;
         Ok(Response::new(wire::SendReceiptsResponse {}))
     }
 
@@ -202,13 +203,10 @@ impl DeviceService for DeviceFace {
         let retry = validate::retry(request.get_ref())?;
         let relay = &self.relay;
         let depth = relay.limits.number_queue;
-        if relay
+        relay
             .datastore
             .ask_retry(device, retry, depth, relay.now())
-            .await?
-        {
-            relay.hub.wake(QueueName::Collect);
-        }
+            .await?;
         Ok(Response::new(wire::RequestRetryResponse {}))
     }
 
@@ -219,7 +217,9 @@ impl DeviceService for DeviceFace {
         let device = device_of(&request)?;
         let ids = validate::envelope_ids(&request.get_ref().envelope_ids)?;
         let datastore = &self.relay.datastore;
-        let states = datastore.envelope_states(device.holder, ids).await?;
+        let states = datastore
+            .envelope_states(device.holder, ids, self.relay.now())
+            .await?;
         Ok(Response::new(wire::CheckEnvelopesResponse {
             states: states.into_iter().map(Into::into).collect(),
         }))

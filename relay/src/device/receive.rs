@@ -1,6 +1,6 @@
 //! What waits for one device, on its stream.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use futures::Stream;
 use sealpost_proto::relay::v1::{DeviceEnvelope, EnvelopeRequest, ReceiveResponse};
@@ -18,6 +18,9 @@ use crate::{
 
 /// Serves the queue of `device`.
 ///
+/// A newer stream of the device ends this one when both are in this process. Elsewhere both get what waits until the older
+/// connection is found dead: a device drops what it has had before.
+///
 /// # Errors
 /// `DeviceUnknown` when it was replaced meanwhile.
 pub(super) async fn start(
@@ -31,33 +34,39 @@ pub(super) async fn start(
     let seat = relay.hub.sit(QueueName::Device(holder));
     relay.datastore.check_device(holder).await?;
     Ok(deliver(
-        DeviceQueue { relay, holder },
+        DeviceQueue {
+            relay,
+            holder,
+            sent: 0,
+        },
         seat,
         acknowledgements,
         stop,
     ))
 }
 
-struct DeviceQueue {
+pub(super) struct DeviceQueue {
     relay: Arc<Relay>,
     holder: HolderId,
+    /// The last queue id that was sent; ids only grow, in the order of commits.
+    sent: i64,
 }
 
 impl Queue for DeviceQueue {
     type Page = ReceiveResponse;
 
-    async fn page(
-        &self,
-        after: i64,
-        limit: usize,
-    ) -> Result<(Vec<i64>, ReceiveResponse), RelayError> {
+    /// A device that another replica replaced hears of it so late, though it gets nothing any more.
+    const EVERY: Duration = Duration::from_secs(15);
+
+    async fn page(&mut self, room: usize) -> Result<(Vec<i64>, ReceiveResponse), RelayError> {
         let now = self.relay.now();
         let waiting = self
             .relay
             .datastore
-            .waiting(self.holder, after, limit, now)
+            .waiting(self.holder, self.sent, room, now)
             .await?;
-        let ids = waiting.iter().map(|waiting| waiting.queue_id).collect();
+        let ids: Vec<_> = waiting.iter().map(|waiting| waiting.queue_id).collect();
+        self.sent = ids.last().copied().unwrap_or(self.sent);
         let (requests, envelopes): (Vec<_>, Vec<_>) =
             waiting.into_iter().partition(Waiting::is_request);
         let page = ReceiveResponse {
@@ -67,9 +76,15 @@ impl Queue for DeviceQueue {
         Ok((ids, page))
     }
 
-    async fn acknowledge(&self, ids: Vec<i64>) -> Result<(), RelayError> {
+    async fn acknowledge(&mut self, ids: Vec<i64>) -> Result<(), RelayError> {
         self.relay.datastore.forget_waiting(self.holder, ids).await
     }
+
+    async fn keep(&mut self) -> Result<(), RelayError> {
+        self.relay.datastore.check_device(self.holder).await
+    }
+
+    async fn leave(self) {}
 }
 
 impl From<Waiting> for DeviceEnvelope {

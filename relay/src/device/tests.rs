@@ -6,6 +6,7 @@ mod handover;
 mod keys;
 mod receiving;
 mod registration;
+mod replicas;
 mod requests;
 
 use std::time::Duration;
@@ -20,10 +21,10 @@ use tokio_util::sync::CancellationToken;
 use tonic::Code as GrpcCode;
 use tonic_types::StatusExt;
 
-use super::*;
+use super::{receive::DeviceQueue, *};
 use crate::{
     LimitsConfig,
-    delivery::WINDOW,
+    delivery::{Queue, WINDOW},
     ids::DeviceIdentity,
     testing::{Fixture, NUMBER, PEER, of, submit_item, upload},
 };
@@ -84,7 +85,8 @@ impl Receiving {
     }
 
     async fn page(&mut self) -> Result<Vec<wire::DeviceEnvelope>, Status> {
-        let page = timeout(Duration::from_secs(10), self.pages.next())
+        // Longer than a queue's own look, so that what only that finds is found.
+        let page = timeout(DeviceQueue::EVERY * 3, self.pages.next())
             .await
             .unwrap();
         Ok(page.unwrap()?.envelopes)

@@ -1,8 +1,8 @@
-//! What waits for the gateway, on its stream.
+//! What waits for the gateways, on their streams.
 //!
-//! One stream at a time gets everything, of every number, in the order of arrival; a new one takes over.
+//! Each conversation is in one collector's hands at a time; the streams share the load. Order is per conversation.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use futures::Stream;
 use sealpost_proto::relay::v1::{CollectResponse, Inbound};
@@ -12,55 +12,122 @@ use tonic::Status;
 
 use crate::{
     Relay, RelayError,
+    datastore::Collected,
     delivery::{Queue, deliver},
     hub::QueueName,
+    ids::{CollectorName, Conversation, StreamToken},
 };
 
-/// Serves the gateway's queue.
-pub(super) fn start(
+/// Serves what waits for the gateways to `collector`.
+///
+/// # Errors
+/// When the database fails.
+pub(super) async fn start(
     relay: Arc<Relay>,
+    collector: CollectorName,
     acknowledgements: impl Stream<Item = Result<Vec<u64>, Status>> + Send + Unpin + 'static,
     stop: CancellationToken,
-) -> ReceiverStream<Result<CollectResponse, Status>> {
-    let seat = relay.hub.sit(QueueName::Collect);
-    deliver(CollectQueue { relay }, seat, acknowledgements, stop)
+) -> Result<ReceiverStream<Result<CollectResponse, Status>>, RelayError> {
+    let stream = StreamToken::random()?;
+    let seat = relay.hub.sit(QueueName::Collect(collector.clone()));
+    let now = relay.now();
+    let opened = relay
+        .datastore
+        .collector_open(collector.clone(), stream, now);
+    opened.await?;
+    let queue = CollectQueue {
+        relay,
+        collector,
+        stream,
+        given: HashMap::new(),
+        left: HashMap::new(),
+    };
+    Ok(deliver(queue, seat, acknowledgements, stop))
 }
 
 struct CollectQueue {
     relay: Arc<Relay>,
+    collector: CollectorName,
+    stream: StreamToken,
+    /// Of which conversation each item is that was given and not acknowledged.
+    given: HashMap<i64, Conversation>,
+    /// How many such items each conversation in hand has.
+    left: HashMap<Conversation, usize>,
+}
+
+impl CollectQueue {
+    fn give(&mut self, one: Collected) -> Inbound {
+        *self.left.entry(one.conversation.clone()).or_default() += 1;
+        self.given.insert(one.queue_id, one.conversation);
+        Inbound {
+            queue_id: one.queue_id.unsigned_abs(),
+            ..one.inbound
+        }
+    }
+
+    /// Notes what is done; the conversations of which nothing is left in hand.
+    fn done(&mut self, ids: &[i64]) -> Vec<Conversation> {
+        let mut done = Vec::new();
+        for conversation in ids.iter().filter_map(|id| self.given.remove(id)) {
+            let left = self.left.entry(conversation.clone()).or_default();
+            *left = left.saturating_sub(1);
+            if *left == 0 {
+                self.left.remove(&conversation);
+                done.push(conversation);
+            }
+        }
+        done
+    }
 }
 
 impl Queue for CollectQueue {
     type Page = CollectResponse;
 
-    async fn page(
-        &self,
-        after: i64,
-        limit: usize,
-    ) -> Result<(Vec<i64>, CollectResponse), RelayError> {
+    /// Well within a lease.
+    const EVERY: Duration = Duration::from_secs(3);
+
+    async fn page(&mut self, room: usize) -> Result<(Vec<i64>, CollectResponse), RelayError> {
         let now = self.relay.now();
-        let collected = self.relay.datastore.collected(after, limit, now).await?;
-        let ids = collected
-            .iter()
-            .map(|collected| collected.queue_id)
-            .collect();
-        let with_id = |(id, inbound): (i64, Inbound)| Inbound {
-            queue_id: id.unsigned_abs(),
-            ..inbound
-        };
-        let items = collected
-            .into_iter()
-            .map(|one| (one.queue_id, one.inbound))
-            .map(with_id);
-        Ok((
-            ids,
-            CollectResponse {
-                items: items.collect(),
-            },
-        ))
+        let collector = self.collector.clone();
+        let collected = self
+            .relay
+            .datastore
+            .collect(collector, self.stream, room, now)
+            .await?;
+        let ids = collected.iter().map(|one| one.queue_id).collect();
+        let items = collected.into_iter().map(|one| self.give(one)).collect();
+        Ok((ids, CollectResponse { items }))
     }
 
-    async fn acknowledge(&self, ids: Vec<i64>) -> Result<(), RelayError> {
-        self.relay.datastore.forget_collected(ids).await
+    async fn acknowledge(&mut self, ids: Vec<i64>) -> Result<(), RelayError> {
+        let done = self.done(&ids);
+        let collector = self.collector.clone();
+        self.relay
+            .datastore
+            .forget_collected(ids, done, collector, self.stream)
+            .await
+    }
+
+    async fn keep(&mut self) -> Result<(), RelayError> {
+        let (collector, now) = (self.collector.clone(), self.relay.now());
+        self.relay
+            .datastore
+            .collector_keep(collector, self.stream, now)
+            .await
+    }
+
+    async fn leave(self) {
+        let closed = self
+            .relay
+            .datastore
+            .collector_close(self.collector, self.stream);
+        if let Err(error) = closed.await {
+            // Its lease ends all the same.
+            let error = &error as &dyn std::error::Error;
+            tracing::warn!(
+                error,
+                "a collector's stream could not be closed in the database"
+            );
+        }
     }
 }

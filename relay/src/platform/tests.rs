@@ -2,8 +2,12 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod collecting;
 mod keys;
+mod leases;
 mod queues;
+mod removal;
+mod replicas;
 mod submit;
 
 use std::{collections::HashSet, time::Duration};
@@ -24,7 +28,7 @@ use wire::{
 use super::*;
 use crate::{
     LimitsConfig,
-    ids::DeviceIdentity,
+    ids::{CollectorName, DeviceIdentity},
     testing::{Fixture, NUMBER, PEER, of, submit_item, upload},
 };
 
@@ -67,27 +71,40 @@ async fn waiting(fixture: &Fixture, device: &DeviceIdentity) -> Vec<(u8, u32)> {
 }
 
 async fn collected(fixture: &Fixture) -> Vec<wire::Inbound> {
-    let found = fixture
-        .relay
-        .datastore
-        .collected(0, 1000, fixture.now())
-        .await
-        .unwrap();
-    found.into_iter().map(|one| one.inbound).collect()
+    let now = fixture.now();
+    fixture.relay.datastore.all_inbound(now).await
 }
 
-/// The gateway's stream, with the gateway's side of it.
+/// A gateway's stream, with the gateway's side of it.
 struct Collecting {
     pages: ReceiverStream<Result<wire::CollectResponse, Status>>,
     said: mpsc::Sender<Result<Vec<u64>, Status>>,
 }
 
 impl Collecting {
-    fn start(fixture: &Fixture) -> Self {
+    async fn start(fixture: &Fixture, collector: &str) -> Self {
         let (said, hears) = mpsc::channel(8);
         let hears = ReceiverStream::new(hears);
-        let pages = collect::start(fixture.relay.clone(), hears, CancellationToken::new());
-        Self { pages, said }
+        let pages = collect::start(
+            fixture.relay.clone(),
+            CollectorName::parse(collector).unwrap(),
+            hears,
+            CancellationToken::new(),
+        );
+        Self {
+            pages: pages.await.unwrap(),
+            said,
+        }
+    }
+
+    async fn acknowledge(&self, items: &[wire::Inbound]) {
+        let ids = items.iter().map(|item| item.queue_id).collect();
+        self.said.send(Ok(ids)).await.unwrap();
+    }
+
+    async fn is_quiet(&mut self) -> bool {
+        let next = timeout(Duration::from_millis(200), self.pages.next());
+        next.await.is_err()
     }
 
     async fn page(&mut self) -> Result<Vec<wire::Inbound>, Status> {

@@ -3,22 +3,22 @@
 //! Outbound: the first record of a (number, message id) stays until its epoch is over; its digest tells a retry from a
 //! conflict. Inbound: the first record of a (number, tag, message id) stays, and every ciphertext is remembered.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use sealpost_database::{DatabaseError, Tx};
 use sealpost_runtime::Timestamp;
 
-use super::{Datastore, gate::Gate};
+use super::{Datastore, HEADS, gate::Gate};
 use crate::{
-    announce::Heads,
     error::StoreError,
-    ids::{CiphertextDigest, ContentDigest, Owner},
+    ids::{CiphertextDigest, ContentDigest, Owner, PhoneNumberId},
     progress::Status,
     record::{Direction, Record},
     tables::{
+        changes::{Change, change_next},
         departures::departures,
         envelopes::{envelope_find, envelope_insert},
-        event_heads::event_head_next,
+        event_heads::{event_head_mark, event_head_next},
         events::{About, EventKind, event_insert, events_delete_record},
         inbound::{inbound_delete, inbound_find, inbound_insert},
         outbound::{outbound_delete, outbound_find, outbound_insert},
@@ -127,13 +127,12 @@ impl Datastore {
         now: Timestamp,
     ) -> Result<Vec<InboundOutcome>, StoreError> {
         let items = Arc::new(items);
-        let appended: Result<_, StoreError> = self
-            .database
+        self.database
             .run_tx("append_inbound", move |tx| {
                 let items = items.clone();
                 Box::pin(async move {
                     let mut gate = Gate::new(now);
-                    let mut heads = Heads::new();
+                    let mut heads = MovedHeads::default();
                     let departed = departures(tx).await?;
                     let mut outcomes = Vec::with_capacity(items.len());
                     for item in items.iter() {
@@ -145,13 +144,11 @@ impl Datastore {
                             append_one_inbound(tx, &mut gate, &mut heads, item, now).await?;
                         outcomes.push(outcome);
                     }
-                    Ok((outcomes, heads))
+                    heads.note(tx).await?;
+                    Ok(outcomes)
                 })
             })
-            .await;
-        let (outcomes, heads) = appended?;
-        self.announce(heads);
-        Ok(outcomes)
+            .await
     }
 }
 
@@ -208,7 +205,7 @@ async fn hands(tx: &mut Tx, item: &OutboundItem) -> Result<Hands, DatabaseError>
 async fn append_one_inbound(
     tx: &mut Tx,
     gate: &mut Gate,
-    heads: &mut Heads,
+    heads: &mut MovedHeads,
     item: &InboundItem,
     now: Timestamp,
 ) -> Result<InboundOutcome, DatabaseError> {
@@ -237,16 +234,40 @@ async fn append_one_inbound(
     Ok(InboundOutcome::Appended(now))
 }
 
+/// The numbers whose heads one transaction moved.
+#[derive(Default)]
+pub(super) struct MovedHeads(BTreeSet<PhoneNumberId>);
+
+impl MovedHeads {
+    pub(super) fn add(&mut self, number: PhoneNumberId) {
+        self.0.insert(number);
+    }
+
+    /// Notes the transaction's count at each, the last thing before its commit, and tells every replica.
+    pub(super) async fn note(self, tx: &mut Tx) -> Result<(), DatabaseError> {
+        let Self(numbers) = self;
+        if numbers.is_empty() {
+            return Ok(());
+        }
+        let changed = change_next(tx, Change::EventHeads, 0).await?;
+        for number in &numbers {
+            event_head_mark(tx, number, changed).await?;
+        }
+        tx.notify(HEADS);
+        Ok(())
+    }
+}
+
 /// Adds an event under the number's next cursor and notes the new head.
 pub(super) async fn record_event(
     tx: &mut Tx,
-    heads: &mut Heads,
+    heads: &mut MovedHeads,
     about: About<'_>,
     kind: EventKind,
     at: Timestamp,
 ) -> Result<(), DatabaseError> {
     let cursor = event_head_next(tx, about.number).await?;
     event_insert(tx, cursor, about, kind, at).await?;
-    heads.insert(about.number.clone(), cursor);
+    heads.add(about.number.clone());
     Ok(())
 }

@@ -18,12 +18,11 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-use sealpost_database::{Checkpoint, Database, DatabaseConfig, DatabaseError, PoolOptions};
-
-use crate::{
-    announce::{Announcements, Heads},
-    tables::MIGRATIONS,
+use sealpost_database::{
+    Checkpoint, Database, DatabaseConfig, DatabaseError, Notices, PoolOptions,
 };
+
+use crate::{announce::Announcements, tables::MIGRATIONS};
 
 pub use append::{
     Hands, InboundItem, InboundOutcome, OUTBOUND_LEASE, OutboundItem, OutboundOutcome,
@@ -32,6 +31,12 @@ pub use epochs::EpochReport;
 pub use erasure::Erased;
 pub(crate) use moving::{Place, TravellingRow};
 pub use progress::{Progress, ProgressItem};
+
+/// Notices that numbers have new events.
+pub(crate) const HEADS: &str = "event_heads";
+
+/// Notices that subscriptions were opened.
+pub(crate) const OPENINGS: &str = "openings";
 
 /// Pages that one vacuum gives back at a time.
 const VACUUM_PAGES: u32 = 2_000;
@@ -103,8 +108,9 @@ impl Datastore {
         self.database.close().await
     }
 
-    fn announce(&self, heads: Heads) {
-        self.announcements.publish(heads);
+    /// Hears of what any replica commits from now on to [`HEADS`] or [`OPENINGS`].
+    pub(crate) fn notices(&self, topic: &'static str) -> Notices {
+        self.database.notices(topic)
     }
 
     fn deleted(&self, rows: u64, cause: &'static str) {

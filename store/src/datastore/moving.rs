@@ -5,9 +5,8 @@ use std::sync::Arc;
 use sealpost_database::{DatabaseError, Tx};
 use sealpost_runtime::Timestamp;
 
-use super::{Datastore, erasure::Erased, gate::Gate};
+use super::{Datastore, append::MovedHeads, erasure::Erased, gate::Gate};
 use crate::{
-    announce::Heads,
     budget::Budget,
     error::StoreError,
     ids::PhoneNumberId,
@@ -118,27 +117,23 @@ impl Datastore {
         now: Timestamp,
     ) -> Result<u64, StoreError> {
         let rows = Arc::new(rows);
-        let imported: Result<_, StoreError> = self
-            .database
+        self.database
             .run_tx("import_number", move |tx| {
                 let (number, rows) = (number.clone(), rows.clone());
                 Box::pin(async move {
-                    let (mut gate, mut heads, mut added) = (Gate::new(now), Heads::new(), 0);
+                    let (mut gate, mut added) = (Gate::new(now), 0);
+                    let mut heads = MovedHeads::default();
                     for row in rows.iter() {
                         added += u64::from(import_one(tx, &mut gate, row).await?);
-                        if row.table.id == HEADS
-                            && let Some(Value::Number(cursor)) = row.values.last()
-                        {
-                            heads.insert(number.clone(), cursor.unsigned_abs());
+                        if row.table.id == HEADS {
+                            heads.add(number.clone());
                         }
                     }
-                    Ok((added, heads))
+                    heads.note(tx).await?;
+                    Ok(added)
                 })
             })
-            .await;
-        let (added, heads) = imported?;
-        self.announce(heads);
-        Ok(added)
+            .await
     }
 
     /// Deletes at most `limit` rows of a departed number.

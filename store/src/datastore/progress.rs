@@ -5,9 +5,11 @@ use std::sync::Arc;
 use sealpost_database::{DatabaseError, Tx};
 use sealpost_runtime::Timestamp;
 
-use super::{Datastore, append::record_event};
+use super::{
+    Datastore,
+    append::{MovedHeads, record_event},
+};
 use crate::{
-    announce::Heads,
     error::StoreError,
     ids::{MessageId, PhoneNumberId},
     progress::{Status, advance},
@@ -57,12 +59,11 @@ impl Datastore {
         items: Vec<ProgressItem>,
     ) -> Result<Vec<Progress>, StoreError> {
         let items = Arc::new(items);
-        let advanced: Result<_, StoreError> = self
-            .database
+        self.database
             .run_tx("advance_status", move |tx| {
                 let items = items.clone();
                 Box::pin(async move {
-                    let mut heads = Heads::new();
+                    let mut heads = MovedHeads::default();
                     let departed = departures(tx).await?;
                     let mut moved = Vec::with_capacity(items.len());
                     for item in items.iter() {
@@ -74,19 +75,17 @@ impl Datastore {
                             Progress::Stays
                         });
                     }
-                    Ok((moved, heads))
+                    heads.note(tx).await?;
+                    Ok(moved)
                 })
             })
-            .await;
-        let (moved, heads) = advanced?;
-        self.announce(heads);
-        Ok(moved)
+            .await
     }
 }
 
 async fn advance_one(
     tx: &mut Tx,
-    heads: &mut Heads,
+    heads: &mut MovedHeads,
     item: &ProgressItem,
 ) -> Result<bool, DatabaseError> {
     let (number, message_id) = (&item.number, item.message_id);

@@ -11,10 +11,12 @@ use crate::{
     ids::{CiphertextDigest, MessageId, PhoneNumberId},
     record::Record,
     tables::{
+        changes::{Change, change_last},
+        cursors::{Opening, openings_after},
         departures::has_departed,
         envelopes::envelope_find,
         epochs::epoch_find,
-        event_heads::event_heads_list,
+        event_heads::{Changed, event_heads_changed, event_heads_list},
         events::{Event, events_list},
         inbound::inbound_load,
         outbound::{OutboundRecord, outbound_load},
@@ -122,6 +124,46 @@ impl Datastore {
                 Box::pin(async move {
                     let heads = event_heads_list(db, after.as_ref(), limit).await?;
                     Ok(heads.into_iter().collect())
+                })
+            })
+            .await
+    }
+}
+
+impl Datastore {
+    /// Heads that any replica moved after `after`, in order.
+    pub(crate) async fn heads_after(
+        &self,
+        after: u64,
+        limit: u64,
+    ) -> Result<Vec<Changed>, StoreError> {
+        self.database
+            .read("heads_after", move |db| {
+                Box::pin(async move { Ok(event_heads_changed(db, after, limit).await?) })
+            })
+            .await
+    }
+
+    /// Openings at any replica after `after`, in order.
+    pub(crate) async fn openings_after(
+        &self,
+        after: u64,
+        limit: u64,
+    ) -> Result<Vec<Opening>, StoreError> {
+        self.database
+            .read("openings_after", move |db| {
+                Box::pin(async move { Ok(openings_after(db, after, limit).await?) })
+            })
+            .await
+    }
+
+    /// How far heads and openings were counted.
+    pub(crate) async fn last_changes(&self) -> Result<(u64, u64), StoreError> {
+        self.database
+            .read("last_changes", move |db| {
+                Box::pin(async move {
+                    let heads = change_last(db, Change::EventHeads).await?;
+                    Ok((heads, change_last(db, Change::Openings).await?))
                 })
             })
             .await

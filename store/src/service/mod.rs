@@ -11,12 +11,13 @@ use sealpost_proto::store::v1::{
     AdvanceCursorRequest, AdvanceCursorResponse, AdvanceStatusRequest, AdvanceStatusResponse,
     AppendInboundRequest, AppendInboundResponse, AppendOutboundRequest, AppendOutboundResponse,
     DeleteEpochsRequest, DeleteEpochsResponse, DeleteNumberRequest, DeleteNumberResponse,
-    DeleteSubjectRequest, DeleteSubjectResponse, DescribeStoreRequest, DescribeStoreResponse,
-    ExportNumberRequest, ExportNumberResponse, GetCursorRequest, GetCursorResponse,
-    GetRecordRequest, GetRecordResponse, HasEnvelopeRequest, HasEnvelopeResponse,
-    ImportNumberRequest, ImportNumberResponse, LeaseDispatchRequest, LeaseDispatchResponse,
-    ListEventsRequest, ListEventsResponse, MarkNumberRequest, MarkNumberResponse,
-    WatchEventsRequest, WatchEventsResponse,
+    DeleteSubjectRequest, DeleteSubjectResponse, DeleteSubscriptionRequest,
+    DeleteSubscriptionResponse, DescribeStoreRequest, DescribeStoreResponse, ExportNumberRequest,
+    ExportNumberResponse, GetCursorRequest, GetCursorResponse, GetRecordRequest, GetRecordResponse,
+    HasEnvelopeRequest, HasEnvelopeResponse, ImportNumberRequest, ImportNumberResponse,
+    LeaseDispatchRequest, LeaseDispatchResponse, ListEventsRequest, ListEventsResponse,
+    ListSubscriptionsRequest, ListSubscriptionsResponse, MarkNumberRequest, MarkNumberResponse,
+    OpenCursorRequest, OpenCursorResponse, WatchEventsRequest, WatchEventsResponse,
     store_service_server::{StoreService, StoreServiceServer},
 };
 use sealpost_runtime::{
@@ -29,7 +30,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::{
-    datastore::Datastore,
+    datastore::{Datastore, Erased},
     error::StoreError,
     record::{Direction, parse_message_id, parse_number, parse_tag},
 };
@@ -228,9 +229,59 @@ impl StoreService for Store {
         let number = parse_number(&request.phone_number_id)?;
         let now = self.clock.now();
         self.datastore
-            .advance_cursor(subscription, number, request.cursor, now)
+            .advance_cursor(subscription, number, request.cursor, request.opening, now)
             .await?;
         Ok(Response::new(AdvanceCursorResponse {}))
+    }
+
+    async fn open_cursor(
+        &self,
+        request: Request<OpenCursorRequest>,
+    ) -> Result<Response<OpenCursorResponse>, Status> {
+        let request = request.into_inner();
+        let subscription = requests::subscription(&request.subscription)?;
+        let number = parse_number(&request.phone_number_id)?;
+        let now = self.clock.now();
+        let opened = self.datastore.open_cursor(subscription, number, now);
+        let (cursor, opening) = opened.await?;
+        Ok(Response::new(OpenCursorResponse { cursor, opening }))
+    }
+
+    async fn list_subscriptions(
+        &self,
+        request: Request<ListSubscriptionsRequest>,
+    ) -> Result<Response<ListSubscriptionsResponse>, Status> {
+        let request = request.into_inner();
+        let limit = bounded("page_size", request.page_size, 1_000)?;
+        let after = match (
+            &*request.after_subscription,
+            &*request.after_phone_number_id,
+        ) {
+            ("", "") => None,
+            (subscription, number) => {
+                Some((requests::subscription(subscription)?, parse_number(number)?))
+            }
+        };
+        let listed = self.datastore.list_subscriptions(after, limit).await?;
+        Ok(Response::new(responses::subscriptions(listed)))
+    }
+
+    async fn delete_subscription(
+        &self,
+        request: Request<DeleteSubscriptionRequest>,
+    ) -> Result<Response<DeleteSubscriptionResponse>, Status> {
+        let request = request.into_inner();
+        let subscription = requests::subscription(&request.subscription)?;
+        let number = match &*request.phone_number_id {
+            "" => None,
+            number => Some(parse_number(number)?),
+        };
+        let limit = bounded("limit", request.limit, 10_000)?;
+        let deleted = self
+            .datastore
+            .delete_subscription(subscription, number, limit);
+        let Erased { deleted, more } = deleted.await?;
+        Ok(Response::new(DeleteSubscriptionResponse { deleted, more }))
     }
 
     async fn delete_epochs(

@@ -4,8 +4,8 @@ use sealpost_proto::store::v1::{
     AdvanceStatusOutcome, AdvanceStatusResponse, AppendConflict, AppendEpochClosed,
     AppendInboundOutcome, AppendInboundResponse, AppendOutboundOutcome, AppendOutboundResponse,
     Appended, EventKind as WireKind, GetRecordResponse, LeaseDispatchResponse, LeasedRecord,
-    ListEventsResponse, MessageStatus, NumberDeparted, StoredEvent, append_inbound_outcome,
-    append_outbound_outcome,
+    ListEventsResponse, ListSubscriptionsResponse, MessageStatus, NumberDeparted, StoredEvent,
+    StoredSubscription, append_inbound_outcome, append_outbound_outcome,
 };
 use sealpost_runtime::Timestamp;
 
@@ -14,6 +14,7 @@ use crate::{
     progress::Status,
     record::Record,
     tables::{
+        cursors::Subscribed,
         events::{Event, EventKind},
         outbound::OutboundRecord,
         outbound_leases::Leased,
@@ -153,6 +154,19 @@ fn event(event: Event) -> StoredEvent {
         status: status.into(),
         time_ms: event.happened_at.as_millis(),
         error_code,
+    }
+}
+
+pub(super) fn subscriptions(listed: Vec<Subscribed>) -> ListSubscriptionsResponse {
+    let subscriptions = listed.into_iter().map(|one| StoredSubscription {
+        subscription: one.subscription.as_str().to_owned(),
+        phone_number_id: one.number.as_str().to_owned(),
+        cursor: one.cursor,
+        newest_cursor: one.newest,
+        used_at_ms: one.used_at.as_millis(),
+    });
+    ListSubscriptionsResponse {
+        subscriptions: subscriptions.collect(),
     }
 }
 

@@ -1,13 +1,13 @@
-//! Watching events: the heads of all numbers first, then each change.
+//! Watching events: the heads of all numbers first, then each change, and each opening of a subscription.
 
-use sealpost_proto::store::v1::{NumberCursor, WatchEventsResponse};
+use sealpost_proto::store::v1::{NumberCursor, SubscriptionOpening, WatchEventsResponse};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
 use crate::{
-    announce::{Heads, Heard},
+    announce::{Heard, News},
     datastore::Datastore,
 };
 
@@ -38,7 +38,7 @@ async fn watch(datastore: &Datastore, answers: &mpsc::Sender<Answer>) -> Result<
     send_heads(datastore, answers).await?;
     loop {
         match listener.hear(PAGE).await {
-            Heard::News(heads) => send(answers, heads).await?,
+            Heard::News(news) => send(answers, news).await,
             Heard::Missed => send_heads(datastore, answers).await?,
         }
     }
@@ -51,7 +51,11 @@ async fn send_heads(datastore: &Datastore, answers: &mpsc::Sender<Answer>) -> Re
         let heads = datastore.event_heads(after, PAGE as u64).await?;
         let last = heads.keys().next_back().cloned();
         let complete = heads.len() < PAGE;
-        send(answers, heads).await?;
+        let news = News {
+            heads,
+            openings: Vec::new(),
+        };
+        send(answers, news).await;
         if complete {
             return Ok(());
         }
@@ -59,15 +63,20 @@ async fn send_heads(datastore: &Datastore, answers: &mpsc::Sender<Answer>) -> Re
     }
 }
 
-async fn send(answers: &mpsc::Sender<Answer>, heads: Heads) -> Result<(), Status> {
-    let cursors = heads.into_iter().map(|(number, cursor)| NumberCursor {
+async fn send(answers: &mpsc::Sender<Answer>, news: News) {
+    let cursors = news.heads.into_iter().map(|(number, cursor)| NumberCursor {
         phone_number_id: number.as_str().to_owned(),
         cursor,
     });
+    let openings = news.openings.into_iter().map(|one| SubscriptionOpening {
+        subscription: one.subscription.as_str().to_owned(),
+        phone_number_id: one.number.as_str().to_owned(),
+        opening: one.opening,
+    });
     let answer = WatchEventsResponse {
         cursors: cursors.collect(),
+        openings: openings.collect(),
     };
     // A client that went away ends the watch in `start`.
     let _ = answers.send(Ok(answer)).await;
-    Ok(())
 }

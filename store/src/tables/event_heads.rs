@@ -1,8 +1,8 @@
 //! `event_heads`: the newest cursor that each number ever had. It outlives the events, so that cursors never start again.
 
 use sealpost_database::{
-    Connection, DatabaseError, Tx,
-    sqlx::{query, query_scalar},
+    Connection, DatabaseError, Row, Tx,
+    sqlx::{self, query, query_scalar},
 };
 
 use super::{column, number_at, phone_number_id_at};
@@ -13,6 +13,22 @@ pub(crate) const NEXT: &str = "INSERT INTO event_heads (phone_number_id, cursor)
 
 pub(crate) const LIST: &str = "SELECT phone_number_id, cursor FROM event_heads \
      WHERE phone_number_id > $1 ORDER BY phone_number_id LIMIT $2";
+
+pub(crate) const MARK: &str = "UPDATE event_heads SET changed = $2 WHERE phone_number_id = $1";
+
+pub(crate) const CHANGED: &str = "SELECT phone_number_id, cursor, changed FROM event_heads \
+     WHERE changed > $1 ORDER BY changed LIMIT $2";
+
+/// A head that changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Changed {
+    /// Whose.
+    pub number: PhoneNumberId,
+    /// Its newest cursor.
+    pub cursor: u64,
+    /// The count of the transaction that changed it last.
+    pub changed: u64,
+}
 
 /// The number's next cursor.
 pub(crate) async fn event_head_next(
@@ -41,5 +57,41 @@ pub(crate) async fn event_heads_list(
         .iter()
         .map(|row| Ok((phone_number_id_at(row)?, number_at(row, "cursor")?)))
         .collect();
-    heads.map_err(|error: sealpost_database::sqlx::Error| error.into())
+    heads.map_err(|error: sqlx::Error| error.into())
+}
+
+/// Notes the count of the transaction that moved a head.
+pub(crate) async fn event_head_mark(
+    tx: &mut Tx,
+    number: &PhoneNumberId,
+    changed: u64,
+) -> Result<(), DatabaseError> {
+    query(MARK)
+        .bind(number.as_str())
+        .bind(column(changed))
+        .execute(&mut **tx)
+        .await?;
+    Ok(())
+}
+
+/// Heads that changed after `after`, in order of their counts.
+pub(crate) async fn event_heads_changed(
+    db: &mut Connection,
+    after: u64,
+    limit: u64,
+) -> Result<Vec<Changed>, DatabaseError> {
+    let rows = query(CHANGED)
+        .bind(column(after))
+        .bind(column(limit))
+        .fetch_all(db)
+        .await?;
+    let changed = |row: &Row| {
+        Ok(Changed {
+            number: phone_number_id_at(row)?,
+            cursor: number_at(row, "cursor")?,
+            changed: number_at(row, "changed")?,
+        })
+    };
+    let heads: Result<_, sqlx::Error> = rows.iter().map(changed).collect();
+    Ok(heads?)
 }

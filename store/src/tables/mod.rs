@@ -2,6 +2,7 @@
 //!
 //! Invariant: every statement is bounded by a key or a limit and finds its rows by an index (a test asks the planner).
 
+pub(crate) mod changes;
 pub(crate) mod cursors;
 pub(crate) mod departures;
 pub(crate) mod envelopes;
@@ -40,6 +41,12 @@ pub const MIGRATIONS: &[Migration] = &[
         "departures",
         include_str!("../../migrations/sqlite/0002_departures.sql"),
         include_str!("../../migrations/postgres/0002_departures.sql"),
+    ),
+    Migration::new(
+        3,
+        "replicas",
+        include_str!("../../migrations/sqlite/0003_replicas.sql"),
+        include_str!("../../migrations/postgres/0003_replicas.sql"),
     ),
 ];
 

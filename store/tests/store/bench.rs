@@ -18,9 +18,10 @@ use sealpost_proto::{
     },
 };
 use sealpost_runtime::{Clock, Timestamp};
-use sealpost_store::{MIGRATIONS, datastore::Datastore, service::Store};
+use sealpost_store::{MIGRATIONS, announce, datastore::Datastore, service::Store};
 use tokio::{net::TcpListener, sync::Notify};
 use tokio_stream::{once, wrappers::TcpListenerStream};
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tonic::{
     Status,
     transport::{Channel, Endpoint, Server},
@@ -37,6 +38,7 @@ pub(crate) struct Bench {
     pub(crate) datastore: Datastore,
     pub(crate) clock: Clock,
     place: TestDatabase,
+    _stop: DropGuard,
 }
 
 impl Bench {
@@ -48,6 +50,8 @@ impl Bench {
     pub(crate) async fn on(place: TestDatabase) -> Self {
         let clock = Clock::manual(Timestamp::from_secs(START + 600));
         let datastore = Datastore::open(place.config()).await.unwrap();
+        let stop = CancellationToken::new();
+        announce::start(&datastore, &stop).await.unwrap();
         let store = Store::new(
             datastore.clone(),
             clock.clone(),
@@ -66,6 +70,7 @@ impl Bench {
             datastore,
             clock,
             place,
+            _stop: stop.drop_guard(),
         }
     }
 

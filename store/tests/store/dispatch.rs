@@ -146,3 +146,34 @@ async fn an_answer_is_no_larger_than_its_reader_takes_and_the_rest_follows() {
     let all: Vec<u8> = first.into_iter().chain(second).collect();
     assert_eq!(all, (1..=40).collect::<Vec<u8>>());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn gateways_that_lease_at_once_share_conversations_and_never_one_of_them() {
+    let bench = Bench::new().await;
+    let records = (0..200_u8).map(|n| outbound(n, n / 4, u64::from(n) + 1));
+    bench.append(records.collect()).await;
+    bench.advance(60);
+    let bench = &bench;
+    let gateways = ["a", "b", "c", "d"].map(|owner| async move {
+        let mut mine = Vec::new();
+        loop {
+            let leased = bench.lease(owner, 8, false).await;
+            if leased.is_empty() {
+                return mine;
+            }
+            mine.extend(messages(&leased));
+        }
+    });
+    let shares = futures::future::join_all(gateways).await;
+    let mut owner_of = std::collections::HashMap::new();
+    let mut all = Vec::new();
+    for (owner, share) in shares.iter().enumerate() {
+        for message in share {
+            let first = owner_of.entry(message / 4).or_insert(owner);
+            assert_eq!(*first, owner, "conversation {} is shared", message / 4);
+            all.push(*message);
+        }
+    }
+    all.sort_unstable();
+    assert_eq!(all, (0..200).collect::<Vec<u8>>());
+}

@@ -72,6 +72,7 @@ async fn full() -> Bench {
         subscription: "biz/default".into(),
         phone_number_id: NUMBER.into(),
         cursor: 2,
+        opening: 0,
     };
     bench.client.clone().advance_cursor(request).await.unwrap();
     bench

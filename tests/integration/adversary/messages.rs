@@ -246,7 +246,11 @@ async fn a_consumers_ciphertext_opens_for_its_own_number_and_sender_alone() -> a
         consumer.text(&suite, 0, "to the first number").await?;
         consumer.client().flush().await?;
     }
-    let open = futures::stream::iter([CollectRequest::default()]).chain(futures::stream::pending());
+    let opening = CollectRequest {
+        collector: "adversary".to_owned(),
+        ..CollectRequest::default()
+    };
+    let open = futures::stream::iter([opening]).chain(futures::stream::pending());
     let mut collected = gateway.relay.collect(open).await?.into_inner();
     let mut envelopes = Vec::new();
     while envelopes.len() < 2 {

@@ -120,7 +120,11 @@ async fn collected(
     count: usize,
 ) -> anyhow::Result<Vec<InboundEnvelope>> {
     let (_open, requests) = tokio::sync::mpsc::channel(1);
-    _open.send(CollectRequest::default()).await?;
+    let opening = CollectRequest {
+        collector: "a-test".into(),
+        ..CollectRequest::default()
+    };
+    _open.send(opening).await?;
     let stream = tokio_stream::wrappers::ReceiverStream::new(requests);
     let mut pages = relay.collect(stream).await?.into_inner();
     let mut found = Vec::new();

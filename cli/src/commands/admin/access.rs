@@ -1,5 +1,6 @@
 //! How `sealpost admin` reaches services: through the folder of a suite, or by named addresses and an operator's certificate.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -8,6 +9,7 @@ use clap::Args;
 use sealpost_proto::directory::v1::directory_service_client::DirectoryServiceClient;
 use sealpost_proto::relay::v1::platform_service_client::PlatformServiceClient;
 use sealpost_proto::retention::v1::retention_service_client::RetentionServiceClient;
+use sealpost_proto::store::v1::store_service_client::StoreServiceClient;
 use sealpost_proto::vault::v1::key_vault_service_client::KeyVaultServiceClient;
 use sealpost_runtime::config::HostPort;
 use sealpost_runtime::{Clock, Timestamp};
@@ -16,7 +18,7 @@ use tonic::transport::Channel;
 
 use crate::operator::{Operator, explain};
 use crate::running::{DEFAULT_FOLDER, Running, host_port};
-use crate::suite::instance::Instance;
+use crate::suite::instance::{Group, Instance};
 use crate::suite::service::Service;
 
 /// Where the services are, and the certificate to call them with.
@@ -194,6 +196,33 @@ impl Access {
     /// The relay's platform face.
     pub fn relay(&self) -> anyhow::Result<PlatformServiceClient<Channel>> {
         self.operator.relay(&self.address(Service::Relay)?)
+    }
+
+    /// A store of each region: of several that share a database one that runs.
+    pub fn stores(&self) -> anyhow::Result<Vec<StoreServiceClient<Channel>>> {
+        let mut chosen: BTreeMap<Group, (bool, String)> = BTreeMap::new();
+        for (instance, address) in self.known_instances()? {
+            if instance.service() != Service::Store {
+                continue;
+            }
+            let runs = match self.suite() {
+                Some(suite) => suite.run.service(&instance.name())?.running().is_some(),
+                None => true,
+            };
+            let kept = chosen
+                .entry(instance.group)
+                .or_insert((runs, address.clone()));
+            if runs && !kept.0 {
+                *kept = (runs, address);
+            }
+        }
+        if chosen.is_empty() {
+            return Ok(vec![self.operator.store(&self.address(Service::Store)?)?]);
+        }
+        let addresses = chosen.values();
+        addresses
+            .map(|(_, address)| self.operator.store(address))
+            .collect()
     }
 
     /// Retention.

@@ -107,6 +107,7 @@ async fn erase_queue(access: &Access, number: &str, peer: String) -> anyhow::Res
     let request = ErasePeerRequest {
         phone_number_id: number.to_owned(),
         peer,
+        dry_run: false,
     };
     let erased = access
         .relay()?

@@ -4,6 +4,7 @@ mod access;
 mod business;
 mod chaos;
 mod clock;
+mod consumer;
 mod erase;
 mod number;
 mod number_move;
@@ -11,6 +12,7 @@ mod public_key;
 mod receipt;
 mod retention;
 mod status;
+mod subscription;
 mod token;
 mod vault;
 
@@ -44,6 +46,12 @@ enum Command {
     /// Numbers of businesses
     #[command(subcommand)]
     Number(number::Number),
+    /// Consumers' registrations at the relay
+    #[command(subcommand)]
+    Consumer(consumer::Consumer),
+    /// Programs' subscriptions to events
+    #[command(subcommand)]
+    Subscription(subscription::Subscription),
     /// Access tokens for the gateway
     #[command(subcommand)]
     Token(token::Token),
@@ -69,6 +77,8 @@ impl Admin {
         match self.command {
             Command::Business(command) => command.run(&access()?, output).await,
             Command::Number(command) => command.run(&access()?, output).await,
+            Command::Consumer(command) => command.run(&access()?, output).await,
+            Command::Subscription(command) => command.run(&access()?, output).await,
             Command::Token(command) => command.run(&access()?, output).await,
             Command::Vault(command) => command.run(&access()?, output).await,
             Command::Erase(command) => command.run(&access()?, output).await,

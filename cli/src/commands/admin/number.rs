@@ -3,11 +3,14 @@
 
 use std::time::Duration;
 
+use anyhow::Context;
 use clap::{Args, Subcommand};
 use sealpost_proto::directory::v1::{
     CreateNumberRequest, GetNumberRequest, ListNumbersRequest, Number as Entry,
 };
-use sealpost_proto::relay::v1::RegisterNumberRequest;
+use sealpost_proto::relay::v1::{
+    GetNumberRequest as AskRelay, RegisterNumberRequest, SetNumberRetentionRequest,
+};
 use sealpost_proto::vault::v1::{ProvisionNumberRequest, SetRetentionRequest};
 use serde_json::{Value, json};
 
@@ -32,12 +35,12 @@ pub enum Number {
         #[arg(long)]
         business: Option<String>,
     },
-    /// Show what the directory and the key vault know of a number
+    /// Show what the directory, the key vault and the relay know of a number
     Show {
         /// Its id
         phone_number_id: String,
     },
-    /// Set how long messages live that are accepted from now on, 1h to 30d
+    /// Set how long messages live that are accepted from now on, 1h to 30d, in key vault and relay; may be repeated
     SetRetention {
         /// Its id
         phone_number_id: String,
@@ -156,11 +159,14 @@ impl Provision {
             .await
             .map_err(failed(Service::KeyVault))?
             .into_inner();
+        // A number that had keys before keeps its class.
+        let facts = vault::facts(access, &self.phone_number_id).await?;
         let request = RegisterNumberRequest {
             phone_number_id: number.phone_number_id,
             phone_number: number.phone_number,
             display_name: number.display_name,
             upload: provisioned.upload,
+            retention_seconds: facts.retention_seconds(),
         };
         access
             .relay()?
@@ -245,8 +251,17 @@ async fn show(access: &Access, output: Output, phone_number_id: String) -> anyho
         "" => number.region.clone(),
         to => format!("{} (on its way to {to})", number.region),
     };
+    let at_relay = relay_retention(access, &phone_number_id).await?;
+    let relay_words = if at_relay == facts.retention_seconds() {
+        "as the key vault's".to_owned()
+    } else {
+        format!(
+            "{}, NOT the key vault's: repeat `sealpost admin number set-retention`",
+            duration::show(Duration::from_secs(at_relay.into()))
+        )
+    };
     let words = format!(
-        "number        {}\nphone number  {}\nbusiness      {}\nregion        {}\nname          {}\n{}",
+        "number        {}\nphone number  {}\nbusiness      {}\nregion        {}\nname          {}\n{}\nat the relay  {relay_words}",
         number.phone_number_id,
         number.phone_number,
         number.business_id,
@@ -256,7 +271,11 @@ async fn show(access: &Access, output: Output, phone_number_id: String) -> anyho
     );
     output.say(
         &words,
-        &json!({"directory": describe(&number), "vault": facts.json()}),
+        &json!({
+            "directory": describe(&number),
+            "vault": facts.json(),
+            "relay": {"retention_seconds": at_relay},
+        }),
     )
 }
 
@@ -267,6 +286,12 @@ async fn set_retention(
     retention: Duration,
 ) -> anyhow::Result<()> {
     let retention_seconds = seconds(retention)?;
+    let before = vault::facts(access, &phone_number_id).await?;
+    // Whatever happens between the two, the relay never keeps longer than the vault.
+    let relay_first = retention_seconds < before.retention_seconds();
+    if relay_first {
+        tell_relay(access, &phone_number_id, retention_seconds).await?;
+    }
     let request = SetRetentionRequest {
         phone_number_id: phone_number_id.clone(),
         retention_seconds,
@@ -276,6 +301,9 @@ async fn set_retention(
         .set_retention(request)
         .await
         .map_err(failed(Service::KeyVault))?;
+    if !relay_first {
+        tell_relay(access, &phone_number_id, retention_seconds).await?;
+    }
     output.say(
         &format!(
             "messages of {phone_number_id} accepted from now on live {}",
@@ -283,6 +311,36 @@ async fn set_retention(
         ),
         &json!({"phone_number_id": phone_number_id, "retention_seconds": retention_seconds}),
     )
+}
+
+async fn tell_relay(
+    access: &Access,
+    phone_number_id: &str,
+    retention_seconds: u32,
+) -> anyhow::Result<()> {
+    let request = SetNumberRetentionRequest {
+        phone_number_id: phone_number_id.to_owned(),
+        retention_seconds,
+    };
+    access
+        .relay()?
+        .set_number_retention(request)
+        .await
+        .map_err(failed(Service::Relay))
+        .context("key vault and relay may differ until the same command succeeds")?;
+    Ok(())
+}
+
+async fn relay_retention(access: &Access, phone_number_id: &str) -> anyhow::Result<u32> {
+    let request = AskRelay {
+        phone_number_id: phone_number_id.to_owned(),
+    };
+    let found = access
+        .relay()?
+        .get_number(request)
+        .await
+        .map_err(failed(Service::Relay))?;
+    Ok(found.into_inner().retention_seconds)
 }
 
 fn seconds(retention: Duration) -> anyhow::Result<u32> {

@@ -97,6 +97,11 @@ pub async fn facts(access: &Access, phone_number_id: &str) -> anyhow::Result<Fac
 }
 
 impl Facts {
+    /// The number's retention class, in seconds.
+    pub fn retention_seconds(&self) -> u32 {
+        self.0.retention_seconds
+    }
+
     /// For people.
     pub fn words(&self) -> String {
         let Self(facts) = self;

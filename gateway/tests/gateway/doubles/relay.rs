@@ -44,6 +44,8 @@ pub struct State {
     pub requested: Vec<(Bytes, u32)>,
     /// Bundles with prekeys that were handed out.
     pub prekeys_spent: usize,
+    /// The names that collectors said, stream by stream.
+    pub collectors: Vec<String>,
 }
 
 impl Default for Relay {
@@ -186,7 +188,11 @@ impl PlatformService for Relay {
         let mut requests = request.into_inner();
         tokio::spawn(async move {
             while let Some(Ok(request)) = requests.next().await {
-                lock(&state).acknowledged.extend(request.acknowledge);
+                let mut state = lock(&state);
+                state.acknowledged.extend(request.acknowledge);
+                if !request.collector.is_empty() {
+                    state.collectors.push(request.collector);
+                }
             }
         });
         let (state, mut queued) = (self.state.clone(), self.queued.subscribe());
@@ -245,6 +251,24 @@ impl PlatformService for Relay {
         Err(Status::unimplemented("not in this double"))
     }
     async fn erase_peer(&self, _: Request<ErasePeerRequest>) -> Answer<ErasePeerResponse> {
+        Err(Status::unimplemented("not in this double"))
+    }
+    async fn set_number_retention(
+        &self,
+        _: Request<SetNumberRetentionRequest>,
+    ) -> Answer<SetNumberRetentionResponse> {
+        Err(Status::unimplemented("not in this double"))
+    }
+    async fn get_number(&self, _: Request<GetNumberRequest>) -> Answer<GetNumberResponse> {
+        Err(Status::unimplemented("not in this double"))
+    }
+    async fn remove_number(&self, _: Request<RemoveNumberRequest>) -> Answer<RemoveNumberResponse> {
+        Err(Status::unimplemented("not in this double"))
+    }
+    async fn remove_consumer(
+        &self,
+        _: Request<RemoveConsumerRequest>,
+    ) -> Answer<RemoveConsumerResponse> {
         Err(Status::unimplemented("not in this double"))
     }
 }

@@ -16,11 +16,11 @@ use sealpost_proto::{
         *,
     },
 };
-use sealpost_runtime::batch::serve_batches;
+use sealpost_runtime::{batch::serve_batches, status::reason_status};
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
-use tonic::{Request, Response, Status, Streaming, transport::Channel};
+use tonic::{Code, Request, Response, Status, Streaming, transport::Channel};
 
 use super::{lock, serve};
 
@@ -37,6 +37,11 @@ pub struct State {
     pub inbound: HashMap<Bytes, Record>,
     pub events: Vec<StoredEvent>,
     pub cursors: HashMap<(String, String), u64>,
+    /// The newest opening of each subscription on a number, and all of them in their order.
+    openings: HashMap<(String, String), u64>,
+    opened: Vec<SubscriptionOpening>,
+    /// Watches that begin now hear of no opening.
+    pub hides_openings: bool,
     /// The next append is kept and its stream broken.
     pub break_append: bool,
     /// The number's records are kept elsewhere.
@@ -330,15 +335,22 @@ impl StoreService for Store {
         _: Request<WatchEventsRequest>,
     ) -> Answer<Self::WatchEventsStream> {
         let mut changed = self.changed.subscribe();
+        let (state, tells) = (self.state.clone(), !lock(&self.state).hides_openings);
         let (news, stream) = mpsc::channel(1);
         tokio::spawn(async move {
             loop {
                 let cursor = *changed.borrow_and_update();
+                let openings = if tells {
+                    lock(&state).opened.clone()
+                } else {
+                    Vec::new()
+                };
                 let answer = WatchEventsResponse {
                     cursors: vec![NumberCursor {
                         phone_number_id: super::super::harness::NUMBER.into(),
                         cursor,
                     }],
+                    openings,
                 };
                 if news.send(Ok(answer)).await.is_err() || changed.changed().await.is_err() {
                     return;
@@ -360,9 +372,42 @@ impl StoreService for Store {
         let request = request.into_inner();
         let key = (request.subscription, request.phone_number_id);
         let mut state = lock(&self.state);
+        let replaced = state.openings.get(&key) > Some(&request.opening);
         let cursor = state.cursors.entry(key).or_default();
         *cursor = request.cursor.max(*cursor);
+        if replaced {
+            let (code, reason) = (Code::Aborted, "SUBSCRIPTION_REPLACED");
+            return Err(reason_status(code, reason, "opened anew"));
+        }
         Ok(Response::new(AdvanceCursorResponse {}))
+    }
+    async fn open_cursor(&self, request: Request<OpenCursorRequest>) -> Answer<OpenCursorResponse> {
+        let request = request.into_inner();
+        let mut state = lock(&self.state);
+        let opening = state.opened.len() as u64 + 1;
+        state.opened.push(SubscriptionOpening {
+            subscription: request.subscription.clone(),
+            phone_number_id: request.phone_number_id.clone(),
+            opening,
+        });
+        let key = (request.subscription, request.phone_number_id);
+        let cursor = state.cursors.get(&key).copied().unwrap_or(0);
+        state.openings.insert(key, opening);
+        drop(state);
+        self.tell();
+        Ok(Response::new(OpenCursorResponse { cursor, opening }))
+    }
+    async fn list_subscriptions(
+        &self,
+        _: Request<ListSubscriptionsRequest>,
+    ) -> Answer<ListSubscriptionsResponse> {
+        Err(Status::unimplemented("not in this double"))
+    }
+    async fn delete_subscription(
+        &self,
+        _: Request<DeleteSubscriptionRequest>,
+    ) -> Answer<DeleteSubscriptionResponse> {
+        Err(Status::unimplemented("not in this double"))
     }
     async fn delete_epochs(&self, _: Request<DeleteEpochsRequest>) -> Answer<DeleteEpochsResponse> {
         Err(Status::unimplemented("not in this double"))

@@ -6,6 +6,7 @@ use sealpost_proto::relay::v1::{
 };
 
 use super::{handover::message, *};
+use crate::ids::{CollectorName, StreamToken};
 
 async fn hand_over(fixture: &Fixture, device: &DeviceIdentity, id: u8, attempt: u32) {
     let message = wire::DeviceMessage {
@@ -36,9 +37,16 @@ async fn ask(fixture: &Fixture, peer: &str, id: u8, failed_attempt: u32) -> Resu
 /// The gateway takes everything, and answers what it took: envelope, attempt.
 async fn collect(fixture: &Fixture) -> Vec<(u8, u32)> {
     let datastore = &fixture.relay.datastore;
-    let found = datastore.collected(0, 100, fixture.now()).await.unwrap();
+    let (name, stream) = (CollectorName::parse("a").unwrap(), StreamToken(1));
+    let now = fixture.now();
+    let opened = datastore.collector_open(name.clone(), stream, now);
+    opened.await.unwrap();
+    let found = datastore.collect(name.clone(), stream, 100, now);
+    let found = found.await.unwrap();
     let ids = found.iter().map(|one| one.queue_id).collect();
-    datastore.forget_collected(ids).await.unwrap();
+    let done = found.iter().map(|one| one.conversation.clone()).collect();
+    let told = datastore.forget_collected(ids, done, name, stream);
+    told.await.unwrap();
     let read = |one: &crate::datastore::Collected| match &one.inbound.item {
         Some(wire::inbound::Item::Envelope(envelope)) => {
             assert_eq!(envelope.ciphertext[1], envelope.attempt as u8);

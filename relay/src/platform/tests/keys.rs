@@ -238,6 +238,7 @@ async fn a_phone_number_is_one_number_or_one_consumer() {
             phone_number: phone_number.into(),
             display_name: "Other".into(),
             upload: Some(upload(7, 1, 1)),
+            retention_seconds: 0,
         };
         fixture.platform.register_number(Request::new(request))
     };
@@ -265,6 +266,7 @@ async fn a_number_with_a_new_identity_keeps_what_waits_and_hands_out_its_new_key
         phone_number: "4930123456".into(),
         display_name: "Bakery".into(),
         upload: Some(upload(98, 1, 1)),
+        retention_seconds: 0,
     };
     fixture
         .platform

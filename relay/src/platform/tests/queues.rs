@@ -1,27 +1,7 @@
-//! What waits for the gateway, what is over, and what is erased.
+//! What is over, and what is erased.
 
 use super::*;
-
-#[tokio::test]
-async fn the_gateway_gets_everything_in_order_and_again_until_it_is_acknowledged() {
-    let fixture = Fixture::new().await;
-    fixture.number(1, 1).await;
-    let device = fixture.register(PEER, 1, 1).await;
-    hand_over(&fixture, &device, 1..4).await;
-    let mut first = Collecting::start(&fixture);
-    let taken = first.take(3).await;
-    assert_eq!(first_bytes(&taken), [1, 2, 3]);
-    first.said.send(Ok(vec![taken[0].queue_id])).await.unwrap();
-    hand_over(&fixture, &device, 4..5).await;
-    assert_eq!(first_bytes(&first.take(1).await), [4]);
-
-    let mut second = Collecting::start(&fixture);
-    assert_eq!(
-        refused(first.page().await),
-        (Code::Aborted, "STREAM_REPLACED".into())
-    );
-    assert_eq!(first_bytes(&second.take(3).await), [2, 3, 4]);
-}
+use crate::upkeep;
 
 async fn expire(fixture: &Fixture, limit: u32, dry_run: bool) -> (u64, bool) {
     let request = wire::DeleteExpiredRequest { limit, dry_run };
@@ -73,6 +53,103 @@ async fn what_is_over_is_neither_given_nor_kept() {
     }
 }
 
+async fn retain(fixture: &Fixture, seconds: u32) {
+    let request = wire::SetNumberRetentionRequest {
+        phone_number_id: NUMBER.into(),
+        retention_seconds: seconds,
+    };
+    let set = fixture.platform.set_number_retention(Request::new(request));
+    set.await.unwrap();
+}
+
+async fn left(fixture: &Fixture) -> u64 {
+    let request = wire::ErasePeerRequest {
+        phone_number_id: NUMBER.into(),
+        peer: PEER.into(),
+        dry_run: true,
+    };
+    let counted = fixture.platform.erase_peer(Request::new(request)).await;
+    counted.unwrap().into_inner().deleted
+}
+
+#[tokio::test]
+async fn after_its_hour_a_number_of_an_hour_has_nothing_of_a_consumer_though_nobody_calls() {
+    let fixture = Fixture::new().await;
+    fixture.number(1, 1).await;
+    retain(&fixture, 3600).await;
+    let device = fixture.register(PEER, 1, 1).await;
+    // The gateway asks for thirty days: the number's class is shorter.
+    let mut item = submit_item(PEER, [1; 16], &[(1, 1)], fixture.now());
+    item.expires_at_ms = u64::MAX;
+    fixture.submit(vec![item]).await;
+    hand_over(&fixture, &device, 1..2).await;
+    let stop = CancellationToken::new();
+    let deleted = upkeep::delete_expired(&fixture.relay, &stop).await.unwrap();
+    assert_eq!((deleted, left(&fixture).await), (0, 4), "the control");
+
+    fixture.clock.advance(Duration::from_secs(3599));
+    assert_eq!(waiting(&fixture, &device).await.len(), 1);
+    fixture.clock.advance(Duration::from_secs(1));
+    assert!(waiting(&fixture, &device).await.is_empty());
+    assert!(collected(&fixture).await.is_empty());
+    let deleted = upkeep::delete_expired(&fixture.relay, &stop).await.unwrap();
+    assert_eq!((deleted, left(&fixture).await), (4, 0));
+}
+
+#[tokio::test]
+async fn a_class_is_kept_when_keys_are_made_anew_and_refused_out_of_range() {
+    let fixture = Fixture::new().await;
+    let class = || async {
+        let request = wire::GetNumberRequest {
+            phone_number_id: NUMBER.into(),
+        };
+        let found = fixture.platform.get_number(Request::new(request)).await;
+        found.map(|found| found.into_inner().retention_seconds)
+    };
+    assert_eq!(
+        refused(class().await),
+        (Code::NotFound, "NUMBER_UNKNOWN".into())
+    );
+    fixture.number(1, 1).await;
+    assert_eq!(class().await.unwrap(), 2_592_000);
+    retain(&fixture, 7200).await;
+    fixture.number(1, 1).await;
+    assert_eq!(class().await.unwrap(), 7200);
+    for seconds in [0, 3599, 2_592_001] {
+        let request = wire::SetNumberRetentionRequest {
+            phone_number_id: NUMBER.into(),
+            retention_seconds: seconds,
+        };
+        let set = fixture.platform.set_number_retention(Request::new(request));
+        assert_eq!(set.await.unwrap_err().code(), Code::InvalidArgument);
+    }
+}
+
+#[tokio::test]
+async fn what_is_over_is_forgotten_before_it_is_deleted() {
+    let fixture = Fixture::new().await;
+    fixture.number(1, 1).await;
+    retain(&fixture, 3600).await;
+    let device = fixture.register(PEER, 1, 1).await;
+    let item = || submit_item(PEER, [1; 16], &[(1, 1)], fixture.now());
+    assert_eq!(fixture.submit(vec![item()]).await, [Accepted]);
+    hand_over(&fixture, &device, 1..2).await;
+    fixture.clock.advance(Duration::from_secs(3600));
+
+    let retry = wire::RequestRetryRequest {
+        phone_number_id: NUMBER.into(),
+        message_id: vec![1; 16].into(),
+        failed_attempt: 0,
+    };
+    let asked = fixture.device.request_retry(of(&device, retry)).await;
+    assert_eq!(refused(asked).1, "MESSAGE_UNKNOWN");
+    // Neither is a repeat any more, and the rows that lie there are no obstacle.
+    assert_eq!(fixture.submit(vec![item()]).await, [Accepted]);
+    assert_eq!(waiting(&fixture, &device).await, [(1, 0)]);
+    hand_over(&fixture, &device, 1..2).await;
+    assert_eq!(first_bytes(&collected(&fixture).await), [1]);
+}
+
 #[tokio::test]
 async fn erasing_a_consumer_leaves_others_alone() {
     let fixture = Fixture::new().await;
@@ -88,16 +165,19 @@ async fn erasing_a_consumer_leaves_others_alone() {
     hand_over(&fixture, &gone, 1..2).await;
     hand_over(&fixture, &stays, 2..3).await;
 
-    let erase = || {
+    let erase = |dry_run| {
         let request = wire::ErasePeerRequest {
             phone_number_id: NUMBER.into(),
             peer: PEER.into(),
+            dry_run,
         };
         fixture.platform.erase_peer(Request::new(request))
     };
     // Queued, remembered, inbound, envelope.
-    assert_eq!(erase().await.unwrap().into_inner().deleted, 4);
-    assert_eq!(erase().await.unwrap().into_inner().deleted, 0);
+    assert_eq!(erase(true).await.unwrap().into_inner().deleted, 4);
+    assert_eq!(erase(false).await.unwrap().into_inner().deleted, 4);
+    assert_eq!(erase(true).await.unwrap().into_inner().deleted, 0);
+    assert_eq!(erase(false).await.unwrap().into_inner().deleted, 0);
     assert!(waiting(&fixture, &gone).await.is_empty());
     assert_eq!(waiting(&fixture, &stays).await, [(2, 0)]);
     assert_eq!(first_bytes(&collected(&fixture).await), [2]);

@@ -1,0 +1,34 @@
+-- Conversations with something for the gateways: each in the hands of one collector at a time.
+CREATE TABLE conversations (
+    phone_number_id TEXT    NOT NULL,
+    peer            TEXT    NOT NULL,           -- '': from the relay itself
+    collector       TEXT,                       -- NULL: free
+    turn            INTEGER NOT NULL,           -- the lowest is served first
+    PRIMARY KEY (phone_number_id, peer)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX conversations_free ON conversations (turn) WHERE collector IS NULL;
+CREATE INDEX conversations_held ON conversations (collector) WHERE collector IS NOT NULL;
+
+-- Gateways that collect: each one's newest stream, and until when it lives unless it says so again.
+CREATE TABLE collectors (
+    collector   TEXT    NOT NULL PRIMARY KEY,
+    stream      INTEGER NOT NULL,               -- random
+    lease_until INTEGER NOT NULL
+) STRICT;
+
+UPDATE inbound SET peer = '' WHERE peer IS NULL;
+INSERT INTO conversations (phone_number_id, peer, turn)
+    SELECT phone_number_id, peer, min(queue_id) FROM inbound GROUP BY phone_number_id, peer;
+CREATE TRIGGER conversation_begins AFTER INSERT ON inbound BEGIN
+    INSERT INTO conversations (phone_number_id, peer, turn) VALUES (NEW.phone_number_id, NEW.peer, NEW.queue_id)
+    ON CONFLICT (phone_number_id, peer) DO NOTHING;
+END;
+CREATE TRIGGER conversation_ends AFTER DELETE ON inbound BEGIN
+    DELETE FROM conversations WHERE phone_number_id = OLD.phone_number_id AND peer = OLD.peer
+        AND NOT EXISTS (SELECT 1 FROM inbound WHERE phone_number_id = OLD.phone_number_id AND peer = OLD.peer);
+END;
+
+-- How long anything of a number lives at most, seconds.
+ALTER TABLE numbers ADD COLUMN retention_seconds INTEGER NOT NULL DEFAULT 2592000;
+
+CREATE INDEX device_queue_by_number ON device_queue (phone_number_id);
