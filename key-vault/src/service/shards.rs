@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use rand::RngCore;
-use sealpost_database::Tx;
+use sealpost_database::{Notices, Tx};
 use sealpost_proto::vault::v1::{ShardHolder, WatchShardsResponse};
 use tokio::{sync::watch, time::timeout};
 use tokio_util::sync::CancellationToken;
@@ -17,6 +17,8 @@ use crate::{
     shards::{self, BEAT, Fence, Holdings, Leases, Move, Pulse, Shard, View},
 };
 
+/// What vaults tell each other of.
+const TOPIC: &str = "shards";
 /// After somebody asked for a round, more who ask the same may join.
 const PAUSE: Duration = Duration::from_millis(20);
 /// How long handing on may take at the end; what is not handed on lapses.
@@ -59,10 +61,11 @@ impl Vault {
     /// Holds shards until `stop`, then hands them on at once.
     pub async fn keep_shards(self, stop: CancellationToken) {
         let look_after = async {
+            let mut notices = self.0.database.notices(TOPIC);
             loop {
                 tokio::select! {
                     () = tokio::time::sleep(BEAT) => {}
-                    () = self.moved() => {}
+                    () = self.moved(&mut notices) => {}
                 }
                 if let Err(error) = self.round(Step::Stay).await {
                     tracing::warn!(error = %error, "shards were not looked after");
@@ -80,11 +83,14 @@ impl Vault {
         }
     }
 
-    /// Waits until somebody who missed a shard here is right: the table changed since the last round.
-    async fn moved(&self) {
+    /// Waits until the table is another than at the last round, as another vault or somebody who missed a shard here says.
+    async fn moved(&self, notices: &mut Notices) {
         let leases = &self.0.leases;
         loop {
-            leases.asked().await;
+            tokio::select! {
+                () = leases.asked() => {}
+                () = notices.next() => {}
+            }
             tokio::time::sleep(PAUSE).await;
             let now: Result<Holdings, VaultError> = self
                 .0
@@ -121,6 +127,9 @@ impl Vault {
                         }
                         Step::Leave => shards::leave(&name, &pulse.living(), &holdings),
                     };
+                    if !moves.is_empty() || step != Step::Stay {
+                        tx.notify(TOPIC);
+                    }
                     for change in &moves {
                         datastore::shard_give(tx, change.shard, &change.to).await?;
                         holdings.apply(change);
