@@ -18,7 +18,7 @@ demo: build ## Send a message from a REST call to a consumer and its reply back 
 	rm -rf $(DEMO_DIR)
 	target/debug/sealpost demo --dir $(DEMO_DIR)
 
-test: prerequisites ## Run every test.
+test: prerequisites ## Run every test, on SQLite and on PostgreSQL.
 	bash .ci/test
 
 check: prerequisites ## What runs before the tests: formatting, lints, walls, licences, protos.

@@ -7,7 +7,7 @@ use sealpost_connector_sdk::{
     TrustError,
 };
 
-use crate::running::{Running, host_port};
+use crate::running::{Running, host_ports};
 
 /// A client of the suite's gateway.
 pub fn client(suite: &Running) -> anyhow::Result<Client> {
@@ -24,7 +24,7 @@ pub fn client(suite: &Running) -> anyhow::Result<Client> {
     })
     .context("the business's keys cannot be used")?;
     let settings = Settings {
-        address: host_port(&run.gateway.url)
+        address: host_ports(&run.gateway.urls)
             .parse()
             .map_err(|reason| anyhow!("the gateway's URL in run.json: {reason}"))?,
         ca: run.tls.ca.clone(),

@@ -38,6 +38,7 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     Up(commands::up::Up),
+    Down(commands::down::Down),
     /// Stop one process of a running suite
     Stop(commands::control::Target),
     /// Start one process of a running suite
@@ -75,6 +76,7 @@ fn start(arguments: Arguments, output: Output) -> anyhow::Result<()> {
 async fn run(command: Command, output: Output) -> anyhow::Result<()> {
     match command {
         Command::Up(up) => up.run(output).await,
+        Command::Down(down) => down.run(output).await,
         Command::Stop(target) => target.stop(output),
         Command::Start(target) => target.start(output).await,
         Command::Restart(target) => target.restart(output).await,

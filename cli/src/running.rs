@@ -81,6 +81,12 @@ impl Running {
     }
 }
 
+/// `host:port` of each URL, with commas between: a public face and its replicas.
+pub fn host_ports(urls: &[String]) -> String {
+    let bare: Vec<_> = urls.iter().map(|url| host_port(url)).collect();
+    bare.join(",")
+}
+
 /// Takes the scheme off a URL: `host:port` is left.
 pub fn host_port(url: &str) -> &str {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);

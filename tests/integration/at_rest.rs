@@ -16,7 +16,7 @@ use sealpost_proto::vault::v1::{
 use sealpost_runtime::Role;
 use sealpost_tests::Suite;
 use sealpost_tests::binaries::SERVICES;
-use sealpost_tests::search::{files, holders};
+use sealpost_tests::search::{holders, rows_of};
 use serde_json::Value;
 
 /// Every record that the store gives out for the number at `index`, once.
@@ -151,10 +151,9 @@ pub fn epoch_files(suite: &Suite) -> anyhow::Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// Whether any of a service's files has these bytes, in any form.
+/// Whether what a service keeps has these bytes, in any form.
 pub fn on_disk(suite: &Suite, service: &str, bytes: &[u8]) -> anyhow::Result<bool> {
-    let files = files(&[suite.dir().join("data").join(service)])?;
-    Ok(!holders(&files, bytes).is_empty())
+    Ok(!holders(&rows_of(suite, service)?, bytes).is_empty())
 }
 
 /// Receipts that retention keeps, as `sealpost admin retention receipts` shows them.

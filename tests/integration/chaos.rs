@@ -4,6 +4,7 @@ use std::process::{Output, Stdio};
 
 use anyhow::ensure;
 use sealpost_database::sqlx::{Connection, SqliteConnection, query};
+use sealpost_tests::database::Kind;
 use sealpost_tests::{Options, Suite, binaries};
 use serde_json::Value;
 
@@ -23,10 +24,11 @@ async fn chaos(suite: &Suite, arguments: &[&str]) -> anyhow::Result<(Output, Val
     Ok((output, report))
 }
 
-async fn boot() -> anyhow::Result<Suite> {
+async fn boot(database: Option<Kind>) -> anyhow::Result<Suite> {
     Suite::up(Options {
         consumers: CONSUMERS,
         clock_file: true,
+        database,
         ..Options::default()
     })
     .await
@@ -35,7 +37,7 @@ async fn boot() -> anyhow::Result<Suite> {
 #[tokio::test(flavor = "multi_thread")]
 async fn chaos_on_a_healthy_suite_finds_nothing_lost_doubled_or_out_of_order() -> anyhow::Result<()>
 {
-    let suite = boot().await?;
+    let suite = boot(None).await?;
     let (output, report) = chaos(&suite, &["--minutes", "0.3", "--pause", "1s"]).await?;
     ensure!(output.status.success(), "{report}");
     for kind in [
@@ -58,7 +60,8 @@ async fn chaos_on_a_healthy_suite_finds_nothing_lost_doubled_or_out_of_order() -
 /// The control: a finding is possible.
 #[tokio::test(flavor = "multi_thread")]
 async fn chaos_names_the_one_message_that_a_tampered_relay_forgets() -> anyhow::Result<()> {
-    let suite = boot().await?;
+    // The trigger is SQLite's.
+    let suite = boot(Some(Kind::Sqlite)).await?;
     let file = suite.dir().join("data/relay/relay.db");
     let mut relay = SqliteConnection::connect(&format!("sqlite://{}", file.display())).await?;
     query(

@@ -8,6 +8,7 @@ use sealpost_proto::relay::v1::platform_service_client::PlatformServiceClient;
 use sealpost_proto::vault::v1::Refusal;
 use sealpost_runtime::Role;
 use sealpost_tests::chat::Chat;
+use sealpost_tests::database::Kind;
 use sealpost_tests::rest::{self, Rest};
 use sealpost_tests::{Options, Suite};
 use serde_json::Value;
@@ -20,6 +21,8 @@ async fn an_erased_person_is_gone_and_an_earlier_copy_of_the_store_opens_for_oth
 -> anyhow::Result<()> {
     let suite = Suite::up(Options {
         consumers: 2,
+        // Copies of files are what is stolen here.
+        database: Some(Kind::Sqlite),
         ..Options::default()
     })
     .await?;

@@ -15,6 +15,7 @@ mod expiry;
 mod garbage;
 mod instances;
 mod interop;
+mod postgres;
 mod python_business;
 mod requests;
 mod residency;

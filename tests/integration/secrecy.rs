@@ -6,8 +6,9 @@ use anyhow::ensure;
 use sealpost_consumer::content_v1::content::Body;
 use sealpost_tests::binaries::SERVICES;
 use sealpost_tests::consumer::Consumer;
+use sealpost_tests::database::Kind;
 use sealpost_tests::rest::{self, Rest};
-use sealpost_tests::search::{files, holders};
+use sealpost_tests::search::{bytes, bytes_of, files, holders};
 use sealpost_tests::{Options, Suite};
 
 use super::SOON;
@@ -82,18 +83,15 @@ async fn content_phone_numbers_and_tokens_are_only_where_the_design_says() -> an
 }
 
 fn look(suite: &Suite, secrets: &[String], phones: &[String]) -> anyhow::Result<()> {
-    let (data, logs) = (
-        files(&folders(suite, "data"))?,
-        files(&folders(suite, "logs"))?,
-    );
+    let data = bytes(suite)?;
+    let logs = files(&folders(suite, "logs"))?;
     let configs = files(&folders(suite, "config"))?;
     let consumers = files(&folders(suite, "consumers"))?;
 
     // The search finds what is there: the number's id stands in the store's and the vault's databases.
     for name in ["store", "key-vault"] {
-        let own = files(&folders(suite, &format!("data/{name}")))?;
         ensure!(
-            !holders(&own, suite.number(0).as_bytes()).is_empty(),
+            !holders(&bytes_of(suite, name)?, suite.number(0).as_bytes()).is_empty(),
             "{name}'s files do not even have the number's id"
         );
     }
@@ -102,8 +100,17 @@ fn look(suite: &Suite, secrets: &[String], phones: &[String]) -> anyhow::Result<
         "the relay has consumers' numbers"
     );
 
+    // The server's log of changes is all databases' own: the relay's phone numbers are in it.
+    let changes = match suite.kind() {
+        Kind::Sqlite => Vec::new(),
+        Kind::Postgres => suite.write_ahead_log()?,
+    };
+    ensure!(
+        suite.kind() == Kind::Sqlite || !holders(&changes, phones[0].as_bytes()).is_empty(),
+        "the control: changes are found"
+    );
     for words in secrets {
-        for searched in [&data, &logs, &configs, &consumers] {
+        for searched in [&data, &logs, &configs, &consumers, &changes] {
             let found = holders(searched, words.as_bytes());
             ensure!(found.is_empty(), "content is in {found:?}");
         }
@@ -156,7 +163,7 @@ fn look(suite: &Suite, secrets: &[String], phones: &[String]) -> anyhow::Result<
         &facts.business.signing_private_key,
     ] {
         let seed = std::fs::read(key)?;
-        for searched in [&data, &logs, &configs] {
+        for searched in [&data, &logs, &configs, &changes] {
             ensure!(
                 holders(searched, &seed).is_empty(),
                 "a key of the business is outside its folder"
@@ -175,7 +182,8 @@ async fn a_device_token_is_kept_by_its_device_alone() -> anyhow::Result<()> {
     .await?;
     let device = suite.register("15550272001").await?;
     let code = suite.codes_for(&device.phone).pop().unwrap();
-    let all = files(&[suite.dir().join("data"), suite.dir().join("logs")])?;
+    let mut all = bytes(&suite)?;
+    all.extend(files(&folders(&suite, "logs"))?);
     ensure!(
         holders(&all, device.token.as_bytes()).is_empty(),
         "the relay keeps a device's token"

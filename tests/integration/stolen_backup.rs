@@ -7,6 +7,7 @@ use anyhow::ensure;
 use sealpost_proto::vault::v1::Refusal;
 use sealpost_tests::binaries::SERVICES;
 use sealpost_tests::chat::Chat;
+use sealpost_tests::database::Kind;
 use sealpost_tests::rest::{self, Rest};
 use sealpost_tests::{Options, Suite};
 
@@ -23,6 +24,8 @@ async fn a_stolen_backup_opens_nothing_without_the_keyring_though_every_clock_sa
 -> anyhow::Result<()> {
     let suite = Suite::up(Options {
         clock_file: true,
+        // Copies of files are what is stolen here.
+        database: Some(Kind::Sqlite),
         ..Options::default()
     })
     .await?;

@@ -43,7 +43,7 @@ impl Consumer {
     ) -> anyhow::Result<Self> {
         let run = suite.facts();
         let consumer = &run.consumers[index];
-        let address = run.relay.url.trim_start_matches("https://").parse();
+        let address = run.relay.addresses().parse();
         let address = address.map_err(|reason| anyhow::anyhow!("the relay's address: {reason}"))?;
         let relay = Relay::connect(&address, &run.tls.ca)?;
         let state = State::open(&consumer.state).context("a consumer's state")?;

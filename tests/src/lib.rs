@@ -5,11 +5,13 @@
 //! Invariant: whatever a test started ends with the test process, however that ends.
 
 pub mod binaries;
+mod boot;
 pub mod business;
 pub mod channel;
 pub mod chat;
 pub mod consumer;
 pub mod contracts;
+pub mod database;
 pub mod device;
 pub mod garbage;
 pub mod identity;
@@ -19,11 +21,13 @@ pub mod raw;
 pub mod rest;
 pub mod run_file;
 pub mod search;
+mod server;
 pub mod suite;
 pub mod traffic;
 pub mod webhook;
 
-pub use suite::{Options, Suite};
+pub use boot::Options;
+pub use suite::Suite;
 
 /// Tells whoever watches the test how far it is.
 #[expect(

@@ -96,6 +96,7 @@ pub struct Tls {
 #[expect(missing_docs, reason = "as in the README")]
 pub struct Gateway {
     pub url: String,
+    pub urls: Vec<String>,
     pub token: String,
 }
 
@@ -104,7 +105,16 @@ pub struct Gateway {
 #[expect(missing_docs, reason = "as in the README")]
 pub struct Relay {
     pub url: String,
+    pub urls: Vec<String>,
     pub codes_file: PathBuf,
+}
+
+impl Relay {
+    /// `host:port` of each, with commas between.
+    #[must_use]
+    pub fn addresses(&self) -> String {
+        self.urls.join(",").replace("https://", "")
+    }
 }
 
 impl RunFile {

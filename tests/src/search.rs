@@ -1,15 +1,70 @@
-//! Searching files for what must not be in them, byte by byte, however a program wrote it.
+//! Searching for what must not be there, byte by byte, however a program wrote it: in files, and in what a suite keeps, on either
+//! database.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
+use memchr::memmem;
+
+use crate::Suite;
+use crate::database::Kind;
+
+/// Bytes, and where they are.
+pub type Files = Vec<(PathBuf, Vec<u8>)>;
+
+/// What an instance can still hand out. On SQLite that is every byte of its folder, since what is deleted is overwritten; on
+/// PostgreSQL its folder and a dump of its database.
+///
+/// # Errors
+/// When something does not read.
+pub fn rows_of(suite: &Suite, name: &str) -> anyhow::Result<Files> {
+    let own = suite.facts().service(name)?.data.clone();
+    let mut found = Vec::new();
+    collect(&own, &mut found)?;
+    if suite.kind() == Kind::Postgres && suite.database_url(name).is_ok() {
+        found.push((own.join("dump.sql"), suite.dump(name)?));
+    }
+    Ok(found)
+}
+
+/// Every byte that an instance keeps, deleted rows of PostgreSQL included. Paths are below the instance's folder.
+///
+/// # Errors
+/// When something does not read.
+pub fn bytes_of(suite: &Suite, name: &str) -> anyhow::Result<Files> {
+    let mut found = rows_of(suite, name)?;
+    if suite.kind() == Kind::Postgres && suite.database_url(name).is_ok() {
+        let own = &suite.facts().service(name)?.data;
+        for (path, bytes) in suite.database_files(name)? {
+            let file = path.file_name().context("a file has a name")?;
+            found.push((own.join("postgres").join(file), bytes));
+        }
+    }
+    Ok(found)
+}
+
+/// Every byte that the suite's instances keep.
+///
+/// # Errors
+/// When something does not read.
+pub fn bytes(suite: &Suite) -> anyhow::Result<Files> {
+    let mut found = Vec::new();
+    for name in suite.names() {
+        found.extend(bytes_of(suite, name)?);
+    }
+    anyhow::ensure!(
+        !found.is_empty(),
+        "nothing is kept: a search would prove nothing"
+    );
+    Ok(found)
+}
 
 /// Every file in these folders, with its bytes. A database's write-ahead log is a file like any other.
 ///
 /// # Errors
 /// When one does not read.
-pub fn files(folders: &[PathBuf]) -> anyhow::Result<Vec<(PathBuf, Vec<u8>)>> {
+pub fn files(folders: &[PathBuf]) -> anyhow::Result<Files> {
     let mut found = Vec::new();
     for folder in folders {
         collect(folder, &mut found)?;
@@ -21,7 +76,7 @@ pub fn files(folders: &[PathBuf]) -> anyhow::Result<Vec<(PathBuf, Vec<u8>)>> {
     Ok(found)
 }
 
-fn collect(folder: &Path, found: &mut Vec<(PathBuf, Vec<u8>)>) -> anyhow::Result<()> {
+fn collect(folder: &Path, found: &mut Files) -> anyhow::Result<()> {
     for entry in fs::read_dir(folder).with_context(|| folder.display().to_string())? {
         let path = entry?.path();
         if path.is_dir() {
@@ -73,26 +128,13 @@ pub fn disguises(secret: &[u8]) -> Vec<Vec<u8>> {
 #[must_use]
 pub fn holders<'a>(files: &'a [(PathBuf, Vec<u8>)], secret: &[u8]) -> Vec<&'a Path> {
     let forms = disguises(secret);
-    let has = |bytes: &[u8]| forms.iter().any(|form| contains(bytes, form));
+    let finders: Vec<_> = forms.iter().map(memmem::Finder::new).collect();
+    let has = |bytes: &[u8]| finders.iter().any(|form| form.find(bytes).is_some());
     files
         .iter()
         .filter(|(_, bytes)| has(bytes))
         .map(|(path, _)| path.as_path())
         .collect()
-}
-
-fn contains(bytes: &[u8], wanted: &[u8]) -> bool {
-    let Some(first) = wanted.first() else {
-        return false;
-    };
-    let mut rest = bytes;
-    while let Some(at) = rest.iter().position(|byte| byte == first) {
-        if rest[at..].starts_with(wanted) {
-            return true;
-        }
-        rest = &rest[at + 1..];
-    }
-    false
 }
 
 fn base64(bytes: &[u8]) -> Vec<u8> {

@@ -1,69 +1,25 @@
 //! A whole suite of real processes in a folder of its own, on free ports.
 
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::sync::{Mutex, OnceCell};
 use tokio::time::sleep;
 
 use crate::binaries;
+use crate::boot::{Options, boot, explain};
+use crate::database::Kind;
 use crate::progress;
 use crate::run_file::RunFile;
 use crate::webhook::Webhook;
 
-/// How long a suite may take until everything serves and all consumers are registered.
-const UP_TIME: Duration = Duration::from_secs(180);
 /// How long it may take to end.
 const DOWN_TIME: Duration = Duration::from_secs(60);
-/// Keeps the folders of suites, to look into.
-const KEEP: &str = "SEALPOST_TESTS_KEEP";
-
-/// Ends `sealpost up` when its standard input ends: with the harness's process, whatever becomes of that. Then takes the
-/// suite's folder ($1) away, unless it is to be kept ($2).
-const LIFELINE: &str = r#"
-folder="$1"; keep="$2"; shift 2
-exec 3<&0
-"$@" </dev/null &
-up=$!
-{ cat <&3 >/dev/null; kill -TERM "$up" 2>/dev/null; } &
-line=$!
-wait "$up"; code=$?
-kill "$line" 2>/dev/null
-[ -n "$keep" ] || rm -rf "$folder"
-exit "$code"
-"#;
-
-/// What to boot.
-#[derive(Clone, Copy, Debug)]
-pub struct Options {
-    /// Numbers of the business.
-    pub numbers: usize,
-    /// Registered consumers.
-    pub consumers: usize,
-    /// Messages a second for each number; 0 is no limit.
-    pub rate_limit: u32,
-    /// Whether clocks follow [`Suite::set_clock`].
-    pub clock_file: bool,
-    /// Regions with a store each; none: one store for all.
-    pub regions: &'static [&'static str],
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            numbers: 1,
-            consumers: 1,
-            rate_limit: 0,
-            clock_file: false,
-            regions: &[],
-        }
-    }
-}
 
 /// A running suite. Dropping it stops every process, also on a panic.
 pub struct Suite {
@@ -72,6 +28,7 @@ pub struct Suite {
     up: Option<Child>,
     folder: PathBuf,
     dir: PathBuf,
+    server: Option<String>,
     first: RunFile,
     free_consumer: AtomicUsize,
     pub(crate) pki: Mutex<()>,
@@ -83,70 +40,16 @@ impl Suite {
     /// # Errors
     /// When a binary is missing or old, or a service does not come up; the text has what they said.
     pub async fn up(options: Options) -> anyhow::Result<Self> {
-        let program = binaries::sealpost()?;
         let webhook = Webhook::start()?;
-        let keep = std::env::var_os(KEEP).unwrap_or_default();
-        let folder = tempfile::Builder::new()
-            .prefix("sealpost-test-")
-            .tempdir()?
-            .keep();
-        let dir = folder.join("suite");
-        fs::create_dir(&dir)?;
-        let said = File::create(folder.join("up.out"))?;
-        let mut command = Command::new("sh");
-        command
-            .args(["-c", LIFELINE, "lifeline"])
-            .arg(&folder)
-            .arg(keep);
-        command.arg(&program).arg("up").arg("--dir").arg(&dir);
-        command.args(["--webhook", webhook.url()]);
-        command.arg("--numbers").arg(options.numbers.to_string());
-        command
-            .arg("--consumers")
-            .arg(options.consumers.to_string());
-        command
-            .arg("--rate-limit")
-            .arg(options.rate_limit.to_string());
-        if options.clock_file {
-            command.arg("--clock-file");
-        }
-        if !options.regions.is_empty() {
-            command.arg("--regions").arg(options.regions.join(","));
-        }
-        let start = Instant::now();
-        let mut up = command
-            .stdin(Stdio::piped())
-            .stdout(said.try_clone()?)
-            .stderr(said)
-            .spawn()
-            .context("sh starts sealpost up")?;
-        let run_file = dir.join("run.json");
-        while !run_file.exists() {
-            // The folder is gone once the shell has ended.
-            let said = explain(&folder);
-            if let Some(status) = up.try_wait()? {
-                bail!("sealpost up ended ({status}):\n{said}");
-            }
-            if start.elapsed() > UP_TIME {
-                drop(up.stdin.take());
-                let _ = up.wait();
-                bail!("no suite after {UP_TIME:?}:\n{said}");
-            }
-            sleep(Duration::from_millis(50)).await;
-        }
-        let first = RunFile::load(&run_file)?;
-        webhook.trust(&first.connector.app_secret);
-        progress(&format!(
-            "a suite is up after {:.1} s in {}",
-            start.elapsed().as_secs_f32(),
-            dir.display()
-        ));
+        let booted = boot(&options, webhook.url()).await?;
+        webhook.trust(&booted.run.connector.app_secret);
         Ok(Self {
             webhook,
-            up: Some(up),
-            folder,
-            dir,
-            first,
+            up: Some(booted.up),
+            folder: booted.folder,
+            dir: booted.dir,
+            server: booted.server,
+            first: booted.run,
             free_consumer: AtomicUsize::new(0),
             pki: Mutex::new(()),
         })
@@ -188,6 +91,20 @@ impl Suite {
     #[must_use]
     pub fn dir(&self) -> &Path {
         &self.dir
+    }
+
+    /// What it keeps its data in.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        match self.server {
+            Some(_) => Kind::Postgres,
+            None => Kind::Sqlite,
+        }
+    }
+
+    /// A superuser of the server that it is on, when it is on one.
+    pub(crate) fn server(&self) -> Option<&str> {
+        self.server.as_deref()
     }
 
     /// The id of the number at `index`.
@@ -385,26 +302,4 @@ pub fn runs_as(pid: u32, argv: &[String]) -> bool {
         .split(|byte| *byte == 0)
         .filter(|word| !word.is_empty());
     words.eq(argv.iter().map(String::as_bytes))
-}
-
-/// What `up` said, and the warnings and errors at the end of each log.
-fn explain(folder: &Path) -> String {
-    let mut text = fs::read_to_string(folder.join("up.out")).unwrap_or_default();
-    let logs = fs::read_dir(folder.join("suite/logs"));
-    let mut logs: Vec<_> = logs.into_iter().flatten().flatten().collect();
-    logs.sort_by_key(fs::DirEntry::file_name);
-    for entry in logs {
-        let log = fs::read(entry.path()).unwrap_or_default();
-        let log = String::from_utf8_lossy(&log);
-        let telling: Vec<_> = log
-            .lines()
-            .filter(|line| !line.contains("INFO") && !line.contains("DEBUG"))
-            .collect();
-        if !telling.is_empty() {
-            let shown = telling[telling.len().saturating_sub(15)..].join("\n");
-            let name = entry.file_name();
-            text.push_str(&format!("--- {}\n{shown}\n", name.display()));
-        }
-    }
-    text
 }

@@ -13,7 +13,7 @@ use sealpost_runtime::{Clock, process, shutdown};
 use tokio::io::{AsyncBufReadExt, BufReader, Stdin};
 
 use crate::output::Output;
-use crate::running::{DEFAULT_FOLDER, Running, host_port};
+use crate::running::{DEFAULT_FOLDER, Running, host_ports};
 use crate::suite::consumers;
 
 const EXAMPLES: &str = "Examples:
@@ -123,7 +123,7 @@ impl Chat {
             None => suite.number(None)?.phone_number.parse()?,
         };
         Ok(Device {
-            relay: relay(host_port(&suite.run.relay.url), &suite.run.tls.ca)?,
+            relay: relay(&host_ports(&suite.run.relay.urls), &suite.run.tls.ca)?,
             state,
             with: business,
             clock: suite.clock()?,

@@ -4,6 +4,7 @@ pub mod admin;
 pub mod chat;
 pub mod control;
 pub mod demo;
+pub mod down;
 pub mod listen;
 pub mod pki;
 pub mod send;

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use anyhow::ensure;
+use anyhow::{anyhow, ensure};
 use clap::Args;
 use sealpost_runtime::shutdown;
 use serde_json::json;
@@ -26,9 +26,17 @@ pub struct Up {
     /// Where the connector posts webhooks
     #[arg(long)]
     webhook: Option<String>,
-    /// Where the services keep their databases: sqlite:///absolute/folder for one file each [default: in DIR]
-    #[arg(long, value_name = "URL", value_parser = database_folder)]
-    database: Option<PathBuf>,
+    /// Where the services keep their databases: sqlite:///absolute/folder for one file each, or
+    /// postgres://user[:password]@host:port/database of a role with CREATEDB and CREATEROLE, which makes a database and two roles
+    /// for each service (`sealpost down` removes them) [default: files in DIR, or what DIR has already]
+    // Read later: clap repeats what it cannot read, and this can hold a password.
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "SEALPOST_UP_DATABASE",
+        hide_env_values = true
+    )]
+    database: Option<String>,
     /// Numbers of the first business
     #[arg(long, default_value_t = 1)]
     numbers: usize,
@@ -58,12 +66,14 @@ impl Up {
             "--numbers is 1 to 10,000"
         );
         ensure!(self.consumers <= 10_000, "--consumers is at most 10,000");
+        let asked = self.database.as_deref().map(str::parse).transpose();
+        let database = asked.map_err(|error: String| anyhow!("--database: {error}"))?;
         let layout = Layout::new(&self.dir)?;
         let choices = Choices {
             rate_limit: self.rate_limit,
             webhook: self.webhook.clone(),
             clock_file: self.clock_file,
-            databases: self.database.clone(),
+            database,
         };
         let mut once = BTreeSet::new();
         ensure!(
@@ -99,20 +109,6 @@ impl Up {
     }
 }
 
-/// The folder that a `sqlite://` URL names.
-fn database_folder(url: &str) -> Result<PathBuf, String> {
-    match url.split_once("://") {
-        Some(("sqlite", path)) if path.starts_with('/') => Ok(PathBuf::from(path)),
-        Some(("sqlite", _)) => {
-            Err("name an absolute folder: sqlite:///var/lib/sealpost".to_owned())
-        }
-        Some(("postgres" | "postgresql", _)) => {
-            Err("PostgreSQL is not built into this version".to_owned())
-        }
-        _ => Err("expected sqlite:///absolute/folder".to_owned()),
-    }
-}
-
 fn announce(output: Output, layout: &Layout, run: &RunFile) -> anyhow::Result<()> {
     let dir = layout.root().display();
     let number = &run.numbers[0];
@@ -134,25 +130,4 @@ fn announce(output: Output, layout: &Layout, run: &RunFile) -> anyhow::Result<()
         id = number.phone_number_id,
     );
     output.say(&words, &json!({"run_file": layout.run_file()}))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_database_is_an_absolute_sqlite_folder() {
-        assert_eq!(
-            database_folder("sqlite:///srv/db"),
-            Ok(PathBuf::from("/srv/db"))
-        );
-        for url in [
-            "sqlite://srv/db",
-            "postgres://localhost/x",
-            "/srv/db",
-            "mysql://x",
-        ] {
-            assert!(database_folder(url).is_err(), "{url}");
-        }
-    }
 }

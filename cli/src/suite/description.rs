@@ -11,6 +11,7 @@ use super::instance::Instance;
 use super::layout::Layout;
 use super::ports::Ports;
 use super::process;
+use super::roster::Roster;
 use super::run_file::{self, RunFile, RunningService};
 use super::service::Service;
 
@@ -40,15 +41,18 @@ pub fn instance(
 /// The whole suite.
 pub fn suite(
     layout: &Layout,
+    roster: &Roster,
     ports: &Ports,
     choices: &Choices,
     facts: &Facts,
     services: BTreeMap<String, RunningService>,
 ) -> anyhow::Result<RunFile> {
-    let public = |service: Service| -> anyhow::Result<String> {
-        let address = ports.public_of(&service.into())?;
-        Ok(format!("https://{address}"))
+    let publics = |service| -> anyhow::Result<Vec<String>> {
+        let faces = ports.publics_of(roster, service)?;
+        let urls = faces.iter().map(|address| format!("https://{address}"));
+        Ok(urls.collect())
     };
+    let (gateways, relays) = (publics(Service::Gateway)?, publics(Service::Relay)?);
     let mut numbers = Vec::new();
     for number in &facts.numbers {
         numbers.push(run_file::Number {
@@ -96,14 +100,16 @@ pub fn suite(
             operator_key: operator.join("operator.key"),
         },
         gateway: run_file::Gateway {
-            url: public(Service::Gateway)?,
+            url: gateways[0].clone(),
+            urls: gateways,
             token: facts
                 .gateway_token
                 .clone()
                 .context("the gateway token is issued")?,
         },
         relay: run_file::Relay {
-            url: public(Service::Relay)?,
+            url: relays[0].clone(),
+            urls: relays,
             codes_file: layout.codes_file(),
         },
     })

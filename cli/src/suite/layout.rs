@@ -39,6 +39,11 @@ impl Layout {
         self.root.join("ports.json")
     }
 
+    /// What the suite has on a PostgreSQL server, passwords and all.
+    pub fn databases_file(&self) -> PathBuf {
+        self.root.join("databases.json")
+    }
+
     /// The development authority.
     pub fn pki(&self) -> PathBuf {
         self.root.join("pki")

@@ -3,6 +3,7 @@
 pub mod certificates;
 pub mod configs;
 pub mod consumers;
+pub mod databases;
 pub mod description;
 pub mod facts;
 pub mod health;

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::instance::Instance;
 use super::roster::Roster;
+use super::service::Service;
 use crate::files::{self, Readers};
 
 /// Every instance's addresses, by its name.
@@ -57,6 +58,15 @@ impl Ports {
             .with_context(|| format!("{instance} has no public face"))
     }
 
+    /// The public faces of every instance of a service, in the order of their names.
+    pub fn publics_of(&self, roster: &Roster, service: Service) -> anyhow::Result<Vec<SocketAddr>> {
+        let instances = roster.instances_of_all(&[service]);
+        instances
+            .iter()
+            .map(|instance| self.public_of(instance))
+            .collect()
+    }
+
     fn pick_missing(&mut self, roster: &Roster) -> anyhow::Result<bool> {
         // All are held until all are picked, so that none is picked twice.
         let mut held = Vec::new();
@@ -92,7 +102,6 @@ impl Ports {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::suite::service::Service;
 
     #[test]
     fn ports_stay_when_replicas_come_and_the_new_ones_get_their_own() {

@@ -46,13 +46,15 @@ impl Roster {
         (1..=count).map(|ordinal| group.instance(ordinal)).collect()
     }
 
+    /// Every instance of these services.
+    pub fn instances_of_all(&self, services: &[Service]) -> Vec<Instance> {
+        let groups = services.iter().flat_map(|service| self.groups_of(*service));
+        groups.flat_map(|group| self.instances_of(&group)).collect()
+    }
+
     /// Every instance, in the order in which they start.
     pub fn instances(&self) -> Vec<Instance> {
-        let groups = self.groups();
-        groups
-            .iter()
-            .flat_map(|group| self.instances_of(group))
-            .collect()
+        self.instances_of_all(&Service::ALL)
     }
 
     /// Where the records of the number at `index` are kept: the regions take turns.

@@ -126,6 +126,8 @@ pub struct Tls {
 pub struct Gateway {
     /// A URL.
     pub url: String,
+    /// Every gateway's, that one included.
+    pub urls: Vec<String>,
     /// The business's access token.
     pub token: String,
 }
@@ -135,6 +137,8 @@ pub struct Gateway {
 pub struct Relay {
     /// A URL.
     pub url: String,
+    /// Every relay's, that one included.
+    pub urls: Vec<String>,
     /// Where registration codes are written, one JSON object a line.
     pub codes_file: PathBuf,
 }

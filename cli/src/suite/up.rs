@@ -11,6 +11,7 @@ use sealpost_runtime::{Clock, Role};
 use super::certificates;
 use super::configs::{Choices, Configs};
 use super::consumers;
+use super::databases::Databases;
 use super::description;
 use super::facts::Facts;
 use super::health::{self, Health, Started};
@@ -27,6 +28,13 @@ use crate::files;
 use crate::operator::Operator;
 use crate::output::Output;
 use crate::pki::Identity;
+
+/// Services that start together, in the order in which they do; the connector comes last, when its business is made.
+const STAGES: [&[Service]; 3] = [
+    &[Service::Directory, Service::KeyVault, Service::Relay],
+    &[Service::Store],
+    &[Service::Retention, Service::Gateway],
+];
 
 /// How large a suite to make.
 pub struct Size {
@@ -50,10 +58,12 @@ pub async fn up(
     files::create_folder(layout.root())?;
     let facts_file = layout.facts_file();
     let mut facts = Facts::load_or_start(&facts_file)?;
+    let is_used = !facts.numbers.is_empty();
     let roster = facts.settle_regions(&size.roster)?;
     provision::plan_numbers(&mut facts, &roster, size.numbers)?;
     facts.save(&facts_file)?;
     folders(layout, &roster, choices)?;
+    let databases = Databases::settle(layout, &roster, choices.database.as_ref(), is_used).await?;
     let ports = Ports::load_or_pick(&layout.ports_file(), &roster)?;
     certificates::ensure(layout, &roster, Clock::system().now())?;
 
@@ -61,6 +71,7 @@ pub async fn up(
         layout,
         roster: &roster,
         ports: &ports,
+        databases: &databases,
         choices,
     };
     configure(&configs)?;
@@ -78,17 +89,17 @@ pub async fn up(
         output,
         services: BTreeMap::new(),
     };
-    let (business_side, core): (Vec<_>, Vec<_>) = roster
-        .instances()
-        .into_iter()
-        .partition(|instance| instance.service() == Service::Connector);
     // What others call serves before they start, so that nobody knocks at a door that is still shut.
-    let (callers, called): (Vec<_>, Vec<_>) = core
-        .into_iter()
-        .partition(|instance| matches!(instance.service(), Service::Gateway | Service::Retention));
-    starting.start(&called, supervisor).await?;
+    let mut stages = STAGES
+        .map(|services| roster.instances_of_all(services))
+        .into_iter();
+    if let Some(first) = stages.next() {
+        starting.start(&first, supervisor).await?;
+    }
     provision::confirm_clock(&operator, &ports, &clock).await?;
-    starting.start(&callers, supervisor).await?;
+    for stage in stages {
+        starting.start(&stage, supervisor).await?;
+    }
 
     provision::business(
         layout,
@@ -100,10 +111,11 @@ pub async fn up(
     )
     .await?;
     configs.write_connector(&facts)?;
-    starting.start(&business_side, supervisor).await?;
-    register_consumers(layout, &ports, &clock, &mut facts, size.consumers).await?;
+    let connectors = roster.instances_of_all(&[Service::Connector]);
+    starting.start(&connectors, supervisor).await?;
+    register_consumers(layout, &roster, &ports, &clock, &mut facts, size.consumers).await?;
 
-    let run = description::suite(layout, &ports, choices, &facts, starting.services)?;
+    let run = description::suite(layout, &roster, &ports, choices, &facts, starting.services)?;
     run.save(&layout.run_file())?;
     Ok(run)
 }
@@ -172,16 +184,17 @@ fn operator(layout: &Layout) -> anyhow::Result<Operator> {
 
 async fn register_consumers(
     layout: &Layout,
+    roster: &Roster,
     ports: &Ports,
     clock: &Clock,
     facts: &mut Facts,
     count: usize,
 ) -> anyhow::Result<()> {
-    let address = ports.public_of(&Service::Relay.into())?.to_string();
-    let address = address
-        .parse()
-        .map_err(|reason| anyhow::anyhow!("{reason}"))?;
-    let relay = Relay::connect(&address, &layout.pki().join("ca.pem"))?;
+    let relays = ports.publics_of(roster, Service::Relay)?;
+    let relays: Vec<_> = relays.iter().map(ToString::to_string).collect();
+    let addresses = relays.join(",").parse();
+    let addresses = addresses.map_err(|reason| anyhow::anyhow!("{reason}"))?;
+    let relay = Relay::connect(&addresses, &layout.pki().join("ca.pem"))?;
     for index in facts.consumers.len()..count {
         let phone = provision::consumer_number(index);
         consumers::ensure(layout, &relay, clock, &phone).await?;
@@ -210,9 +223,6 @@ fn folders(layout: &Layout, roster: &Roster, choices: &Choices) -> anyhow::Resul
         for file in [layout.config(&instance), layout.log(&instance)] {
             files::create_folder(file.parent().context("a file has a folder")?)?;
         }
-    }
-    if let Some(folder) = &choices.databases {
-        files::create_folder(folder)?;
     }
     if choices.clock_file && !layout.clock_file().exists() {
         files::write(&layout.clock_file(), b"0\n", files::Readers::Owner)?;

@@ -91,10 +91,12 @@ mod lending;
 mod measure;
 mod migration;
 mod notices;
+mod password;
 mod postgres;
 mod retry;
 mod source;
 mod sqlite;
+mod tenancy;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 mod transaction;
@@ -107,6 +109,7 @@ pub use migration::Migration;
 pub use notices::Notices;
 pub use postgres::Unfit;
 pub use source::Kind;
+pub use tenancy::{Role, Server, Tenancy};
 pub use transaction::{BoxFuture, Connection, Dialect, Reader, Row, Tx};
 pub use url::{DatabaseConfig, DatabaseUrl, DatabaseUrlError};
 

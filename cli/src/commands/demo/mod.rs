@@ -111,7 +111,7 @@ async fn tell(
         rate_limit: 0,
         webhook: Some(receiver.url()),
         clock_file: false,
-        databases: None,
+        database: None,
     };
     let size = Size {
         roster: Roster {

@@ -16,7 +16,7 @@ use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Streaming};
 
-use crate::running::host_port;
+use crate::running::host_ports;
 use crate::suite::run_file::RunFile;
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -41,7 +41,7 @@ pub struct Sealed {
 impl Observer {
     /// Opens a subscription of its own, and acknowledges nothing.
     pub async fn open(run: &RunFile) -> anyhow::Result<Self> {
-        let address = host_port(&run.gateway.url)
+        let address = host_ports(&run.gateway.urls)
             .parse()
             .map_err(|reason| anyhow!("the gateway's address: {reason}"))?;
         let channel = tls::connect_public(&address, &run.tls.ca)?;

@@ -23,8 +23,9 @@ impl Configs<'_> {
         };
 
         let mut gateway = Table::new();
-        let address = self.ports.public_of(&Service::Gateway.into())?;
-        gateway.insert("address".to_owned(), address.to_string().into());
+        let gateways = self.ports.publics_of(self.roster, Service::Gateway)?;
+        let gateways: Vec<_> = gateways.iter().map(ToString::to_string).collect();
+        gateway.insert("address".to_owned(), gateways.join(",").into());
         gateway.insert("ca".to_owned(), path(&self.layout.pki().join("ca.pem")));
         let token = facts
             .gateway_token

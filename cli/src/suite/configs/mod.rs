@@ -3,13 +3,14 @@
 mod connector;
 mod services;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::Context;
 use sealpost_runtime::Role;
 use toml::{Table, Value, toml};
 
-use super::instance::Instance;
+use super::databases::{Asked, Databases};
+use super::instance::{Group, Instance};
 use super::layout::Layout;
 use super::ports::Ports;
 use super::roster::Roster;
@@ -26,8 +27,8 @@ pub struct Choices {
     pub webhook: Option<String>,
     /// Whether clocks follow the folder's clock file.
     pub clock_file: bool,
-    /// The folder of every SQLite file; each instance's own folder when absent.
-    pub databases: Option<PathBuf>,
+    /// Where the databases are, when that was said.
+    pub database: Option<Asked>,
 }
 
 /// Writes configurations of one suite.
@@ -38,6 +39,8 @@ pub struct Configs<'a> {
     pub roster: &'a Roster,
     /// Its addresses.
     pub ports: &'a Ports,
+    /// Its databases.
+    pub databases: &'a Databases,
     /// What the caller chose.
     pub choices: &'a Choices,
 }
@@ -56,7 +59,8 @@ impl Configs<'_> {
             config.insert("clock_file".to_owned(), path(&self.layout.clock_file()));
         }
         if instance.service().has_database() {
-            config.insert("database".to_owned(), self.database(instance).into());
+            let url = self.databases.url(self.layout, instance)?;
+            config.insert("database".to_owned(), url.into());
         }
         let mut metrics = Table::new();
         metrics.insert("listen".to_owned(), ports.metrics.to_string().into());
@@ -68,15 +72,6 @@ impl Configs<'_> {
             config.insert("server".to_owned(), Value::Table(server));
         }
         Ok(config)
-    }
-
-    fn database(&self, instance: &Instance) -> String {
-        let own = self.layout.data(instance);
-        let folder = self.choices.databases.as_deref().unwrap_or(&own);
-        format!(
-            "sqlite://{}",
-            folder.join(format!("{instance}.db")).display()
-        )
     }
 
     fn tls(&self, instance: &Instance, role: Role) -> Value {
@@ -104,7 +99,18 @@ impl Configs<'_> {
 
     /// A service that has one deployment, as others call it.
     fn peer_of(&self, service: Service) -> anyhow::Result<Value> {
-        self.peer(&service.into())
+        self.replicas_of(&service.into())
+    }
+
+    /// A group as others call it: a table for one instance, an array of tables for several.
+    fn replicas_of(&self, group: &Group) -> anyhow::Result<Value> {
+        let instances = self.roster.instances_of(group);
+        let peers = instances.iter().map(|instance| self.peer(instance));
+        let mut peers: Vec<_> = peers.collect::<Result<_, _>>()?;
+        Ok(match peers.len() {
+            1 => peers.remove(0),
+            _ => Value::Array(peers),
+        })
     }
 
     fn peer(&self, instance: &Instance) -> anyhow::Result<Value> {
@@ -113,6 +119,7 @@ impl Configs<'_> {
         let address = self.ports.of(instance)?.main;
         peer.insert("address".to_owned(), address.to_string().into());
         peer.insert("role".to_owned(), role.as_str().into());
+        peer.insert("name".to_owned(), instance.name().into());
         Ok(Value::Table(peer))
     }
 

@@ -71,7 +71,7 @@ impl Configs<'_> {
                 .roster
                 .groups_of(Service::Store)
                 .iter()
-                .map(|group| self.peer(&group.instance(1)))
+                .map(|group| self.replicas_of(group))
                 .collect();
             peers.insert("stores".to_owned(), Value::Array(stores?));
             let relays = vec![self.peer_of(Service::Relay)?];
@@ -90,14 +90,14 @@ impl Configs<'_> {
             let mut config = self.base(&instance)?;
             let mut peers = Table::new();
             peers.insert("vault".to_owned(), self.peer_of(Service::KeyVault)?);
-            peers.insert("store".to_owned(), self.peer(&stores[0].instance(1))?);
+            peers.insert("store".to_owned(), self.replicas_of(&stores[0])?);
             peers.insert("directory".to_owned(), self.peer_of(Service::Directory)?);
             peers.insert("relay".to_owned(), self.peer_of(Service::Relay)?);
             config.insert("peers".to_owned(), Value::Table(peers));
             let mut others = Table::new();
             for group in &stores[1..] {
                 if let Some(region) = &group.region {
-                    others.insert(region.to_string(), self.peer(&group.instance(1))?);
+                    others.insert(region.to_string(), self.replicas_of(group)?);
                 }
             }
             config.insert("stores".to_owned(), Value::Table(others));
@@ -114,10 +114,6 @@ impl Configs<'_> {
     }
 
     fn instances_of(&self, service: Service) -> Vec<Instance> {
-        let groups = self.roster.groups_of(service);
-        groups
-            .iter()
-            .flat_map(|group| self.roster.instances_of(group))
-            .collect()
+        self.roster.instances_of_all(&[service])
     }
 }

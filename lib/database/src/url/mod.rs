@@ -84,6 +84,16 @@ impl DatabaseUrl {
         }
     }
 
+    /// The same server for another role and another of its databases; `None` when the database is a file. The text may hold a
+    /// password.
+    #[must_use]
+    pub fn for_role(&self, role: &str, password: Option<&str>, database: &str) -> Option<String> {
+        match &self.0 {
+            Place::Sqlite(_) => None,
+            Place::Postgres(url) => url.for_role(role, password, database),
+        }
+    }
+
     pub(crate) fn place(&self) -> &Place {
         &self.0
     }

@@ -78,6 +78,26 @@ impl PostgresUrl {
         Ok(Self(url.into()))
     }
 
+    /// The same server for another role and database. What proves the first role, a password or a certificate, is left out.
+    pub(super) fn for_role(
+        &self,
+        role: &str,
+        password: Option<&str>,
+        database: &str,
+    ) -> Option<String> {
+        let mut url = self.0.parse::<AnyConnectOptions>().ok()?.database_url;
+        let kept: Vec<(String, String)> = url
+            .query_pairs()
+            .filter(|(name, _)| matches!(&**name, "sslmode" | "sslrootcert" | "host"))
+            .map(|(name, value)| (name.into_owned(), value.into_owned()))
+            .collect();
+        url.set_username(role).ok()?;
+        url.set_password(password).ok()?;
+        url.set_path(database);
+        url.query_pairs_mut().clear().extend_pairs(&kept);
+        Some(url.into())
+    }
+
     /// For the driver alone.
     pub(crate) fn as_str(&self) -> &str {
         &self.0
@@ -142,6 +162,26 @@ mod tests {
         assert_eq!(
             url,
             "postgres://user@localhost:5432/db?sslmode=disable&application_name=sealpost"
+        );
+    }
+
+    #[test]
+    fn another_role_gets_the_server_and_nothing_that_proves_the_first() {
+        let url = PostgresUrl::parse(
+            "admin:hunter2@db.example:6432/postgres?sslmode=verify-full&sslrootcert=/ca.pem&sslcert=/a.pem&sslkey=/a.key",
+        )
+        .unwrap();
+        let text = url.for_role("store", Some("s3"), "records").unwrap();
+        assert_eq!(
+            text,
+            "postgres://store:s3@db.example:6432/records?sslmode=verify-full&sslrootcert=%2Fca.pem"
+        );
+        PostgresUrl::parse(text.trim_start_matches("postgres://")).unwrap();
+        let socket = PostgresUrl::parse("admin@/postgres?host=/run/postgresql").unwrap();
+        let text = socket.for_role("store", None, "records").unwrap();
+        assert!(
+            text.starts_with("postgres://store@localhost:5432/records?host=%2Frun%2Fpostgresql"),
+            "{text}"
         );
     }
 

@@ -11,6 +11,7 @@ mod reading;
 mod roles;
 mod server;
 mod server_lost;
+mod tenancy;
 mod writing;
 
 use std::{collections::BTreeSet, path::PathBuf};

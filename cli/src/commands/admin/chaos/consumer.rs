@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
 use super::tally::Tally;
-use crate::running::{Running, host_port};
+use crate::running::{Running, host_ports};
 
 /// Between two tries to write an answer.
 const AGAIN: Duration = Duration::from_millis(200);
@@ -34,7 +34,7 @@ impl Consumer {
         clock: Clock,
         tally: Arc<Tally>,
     ) -> anyhow::Result<Self> {
-        let address = host_port(&suite.run.relay.url)
+        let address = host_ports(&suite.run.relay.urls)
             .parse()
             .map_err(|reason| anyhow!("the relay's URL in run.json: {reason}"))?;
         let relay = Relay::connect(&address, &suite.run.tls.ca)?;
