@@ -17,6 +17,7 @@ mod instances;
 mod interop;
 mod postgres;
 mod python_business;
+mod replicas;
 mod requests;
 mod residency;
 mod restart;

@@ -121,6 +121,18 @@ async fn a_folder_finds_its_databases_again_and_down_removes_them_all() -> anyho
     Ok(())
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn replicas_on_sqlite_are_refused_with_the_reason() -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let refused = up(&folder.path().join("suite"), &["--replicas", "2"]).await;
+    let refused = refused.unwrap_err().to_string();
+    ensure!(
+        refused.contains("needs --database postgres://"),
+        "{refused}"
+    );
+    Ok(())
+}
+
 /// What all of this folder's databases and roles begin with.
 fn databases_role(dir: &Path) -> anyhow::Result<String> {
     let kept: Value = serde_json::from_slice(&fs::read(dir.join("databases.json"))?)?;

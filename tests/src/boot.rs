@@ -48,6 +48,8 @@ pub struct Options {
     pub clock_file: bool,
     /// Regions with a store each; none: one store for all.
     pub regions: &'static [&'static str],
+    /// Processes of each service but the connector; several need PostgreSQL.
+    pub replicas: u32,
     /// What to boot on, whatever the environment picks.
     pub database: Option<Kind>,
 }
@@ -60,6 +62,7 @@ impl Default for Options {
             rate_limit: 0,
             clock_file: false,
             regions: &[],
+            replicas: 1,
             database: None,
         }
     }
@@ -67,6 +70,9 @@ impl Default for Options {
 
 impl Options {
     fn kind(&self) -> anyhow::Result<Kind> {
+        if self.replicas > 1 {
+            return Ok(Kind::Postgres);
+        }
         self.database.map_or_else(database::picked, Ok)
     }
 }
@@ -112,6 +118,7 @@ pub(crate) async fn boot(options: &Options, webhook: &str) -> anyhow::Result<Boo
         ("--numbers", options.numbers.to_string()),
         ("--consumers", options.consumers.to_string()),
         ("--rate-limit", options.rate_limit.to_string()),
+        ("--replicas", options.replicas.to_string()),
     ];
     for (name, count) in counts {
         command.args([name, &count]);

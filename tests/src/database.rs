@@ -1,6 +1,6 @@
 //! What suites keep their data in: SQLite files, or a PostgreSQL server.
 //!
-//! `SEALPOST_TESTS_DATABASE=sqlite|postgres` picks it, SQLite when unset. The server is
+//! `SEALPOST_TESTS_DATABASE=sqlite|postgres` picks it, SQLite when unset; a suite with replicas is always on PostgreSQL. The server is
 //! a throw-away cluster of this test process, or the one that `SEALPOST_TESTS_POSTGRES=<URL>` names.
 
 use anyhow::{Context, bail};

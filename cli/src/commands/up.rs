@@ -37,6 +37,9 @@ pub struct Up {
         hide_env_values = true
     )]
     database: Option<String>,
+    /// Processes of each service but the connector; more than one needs PostgreSQL
+    #[arg(long, default_value_t = 1)]
+    replicas: u32,
     /// Numbers of the first business
     #[arg(long, default_value_t = 1)]
     numbers: usize,
@@ -66,6 +69,7 @@ impl Up {
             "--numbers is 1 to 10,000"
         );
         ensure!(self.consumers <= 10_000, "--consumers is at most 10,000");
+        ensure!((1..=16).contains(&self.replicas), "--replicas is 1 to 16");
         let asked = self.database.as_deref().map(str::parse).transpose();
         let database = asked.map_err(|error: String| anyhow!("--database: {error}"))?;
         let layout = Layout::new(&self.dir)?;
@@ -83,7 +87,7 @@ impl Up {
         let size = Size {
             roster: Roster {
                 regions: self.regions.clone(),
-                replicas: 1,
+                replicas: self.replicas,
             },
             numbers: self.numbers,
             consumers: self.consumers,

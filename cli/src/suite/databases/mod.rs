@@ -70,6 +70,11 @@ impl Databases {
     ) -> anyhow::Result<Self> {
         let file = layout.databases_file();
         let kept = Record::load(&file)?;
+        ensure!(
+            roster.replicas == 1 || kept.is_some() || matches!(asked, Some(Asked::Server(_))),
+            "--replicas {} needs --database postgres://…: a SQLite file has one process that writes it",
+            roster.replicas
+        );
         match (kept, asked) {
             (None, None) => Ok(Self::Files(None)),
             (None, Some(Asked::Folder(folder))) => {
