@@ -14,6 +14,8 @@ const ROWS: &[AccessRow] = &[
     (SET_BUSINESS_KEYS, &[Operator]),
     (ISSUE_TOKEN, &[Operator]),
     (REVOKE_TOKEN, &[Operator]),
+    (DELETE_NUMBER, &[Operator]),
+    (DELETE_BUSINESS, &[Operator]),
     (AUTHENTICATE_TOKEN, &[Gateway]),
     (MOVE_NUMBER, &[Operator]),
     (LIST_NUMBER_MOVES, &[Operator, Auditor, Retention]),
@@ -28,6 +30,8 @@ const LIST_NUMBERS: &str = "/sealpost.directory.v1.DirectoryService/ListNumbers"
 const SET_BUSINESS_KEYS: &str = "/sealpost.directory.v1.DirectoryService/SetBusinessKeys";
 const ISSUE_TOKEN: &str = "/sealpost.directory.v1.DirectoryService/IssueToken";
 const REVOKE_TOKEN: &str = "/sealpost.directory.v1.DirectoryService/RevokeToken";
+const DELETE_NUMBER: &str = "/sealpost.directory.v1.DirectoryService/DeleteNumber";
+const DELETE_BUSINESS: &str = "/sealpost.directory.v1.DirectoryService/DeleteBusiness";
 const AUTHENTICATE_TOKEN: &str = "/sealpost.directory.v1.DirectoryService/AuthenticateToken";
 const MOVE_NUMBER: &str = "/sealpost.directory.v1.DirectoryService/MoveNumber";
 const LIST_NUMBER_MOVES: &str = "/sealpost.directory.v1.DirectoryService/ListNumberMoves";
@@ -81,6 +85,8 @@ mod tests {
                     "RevokeToken",
                     "MoveNumber",
                     "ListNumberMoves",
+                    "DeleteNumber",
+                    "DeleteBusiness",
                 ],
                 Gateway => &["GetNumber", "ListNumbers", "AuthenticateToken"],
                 Auditor => &[
@@ -94,7 +100,7 @@ mod tests {
             }
         };
         let methods = methods();
-        assert_eq!(methods.len(), 12);
+        assert_eq!(methods.len(), 14);
         for path in &methods {
             let name = path.rsplit('/').next().unwrap();
             for role in Role::ALL {

@@ -29,6 +29,9 @@ pub enum DirectoryError {
     /// Another number has this id.
     #[error("the phone_number_id is taken")]
     NumberIdTaken,
+    /// The business still has numbers.
+    #[error("the business has numbers")]
+    BusinessHasNumbers,
     /// The business has as many numbers as it may have.
     #[error("the business has too many numbers")]
     TooManyNumbers,

@@ -12,6 +12,7 @@ mod server;
 mod service;
 mod status;
 mod token;
+mod upkeep;
 mod validate;
 
 pub use access::ACCESS;
@@ -20,3 +21,4 @@ pub use datastore::{Datastore, MIGRATIONS};
 pub use error::DirectoryError;
 pub use server::serve;
 pub use service::Directory;
+pub use upkeep::{TOKEN_MEMORY, forget_tokens};

@@ -11,7 +11,7 @@ use sealpost_runtime::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{ACCESS, Config, Datastore, Directory};
+use crate::{ACCESS, Config, Datastore, Directory, upkeep};
 
 /// Serves until `shutdown`, then lets calls end and closes the database.
 ///
@@ -26,7 +26,8 @@ pub async fn serve(config: Config, shutdown: CancellationToken) -> anyhow::Resul
     let datastore = Datastore::open(config.database.clone())
         .await
         .context("database")?;
-    let directory = Directory::new(datastore.clone(), Clock::from_config(&config.clock));
+    let clock = Clock::from_config(&config.clock);
+    let directory = Directory::new(datastore.clone(), clock.clone());
     let service =
         DirectoryServiceServer::new(directory).max_decoding_message_size(MAX_MESSAGE_BYTES);
     let services = Services::new(FILE_DESCRIPTOR_SET)?.add(service);
@@ -38,9 +39,12 @@ pub async fn serve(config: Config, shutdown: CancellationToken) -> anyhow::Resul
     if let Some(metrics) = metrics {
         tokio::spawn(metrics.serve(shutdown.clone()));
     }
+    let upkeep = tokio::spawn(upkeep::keep(datastore.clone(), clock, shutdown.clone()));
     let served = Server::mutual(listener, services, &config.server, tls, &ACCESS)
-        .serve(shutdown)
+        .serve(shutdown.clone())
         .await;
+    shutdown.cancel();
+    upkeep.await?;
     // Close even after a failed transport, so that the log is emptied into the database.
     let closed = datastore.close().await;
     served?;

@@ -170,6 +170,24 @@ impl DirectoryService for Directory {
         Ok(Response::new(wire::RevokeTokenResponse {}))
     }
 
+    async fn delete_number(
+        &self,
+        request: Request<wire::DeleteNumberRequest>,
+    ) -> Result<Response<wire::DeleteNumberResponse>, Status> {
+        let id = validate::phone_number_id("phone_number_id", &request.get_ref().phone_number_id)?;
+        self.datastore.delete_number(id).await?;
+        Ok(Response::new(wire::DeleteNumberResponse {}))
+    }
+
+    async fn delete_business(
+        &self,
+        request: Request<wire::DeleteBusinessRequest>,
+    ) -> Result<Response<wire::DeleteBusinessResponse>, Status> {
+        let id = validate::business_id("business_id", &request.get_ref().business_id)?;
+        self.datastore.delete_business(id).await?;
+        Ok(Response::new(wire::DeleteBusinessResponse {}))
+    }
+
     async fn authenticate_token(
         &self,
         request: Request<wire::AuthenticateTokenRequest>,

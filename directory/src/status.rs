@@ -35,6 +35,11 @@ impl From<DirectoryError> for Status {
                 "PHONE_NUMBER_ID_TAKEN",
                 "another number has this id",
             ),
+            E::BusinessHasNumbers => reason_status(
+                Code::FailedPrecondition,
+                "BUSINESS_HAS_NUMBERS",
+                "the business still has numbers; remove them first",
+            ),
             E::TooManyNumbers => quota(
                 "TOO_MANY_NUMBERS",
                 "numbers of a business",

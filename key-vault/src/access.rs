@@ -28,6 +28,11 @@ const VAULT_ROWS: &[AccessRow] = &[
     ("/sealpost.vault.v1.KeyVaultService/WatchEpochs",          &[Role::Store, Role::Retention, Role::Gateway]),
     ("/sealpost.vault.v1.KeyVaultService/DestroyExpiredEpochs", &[Role::Retention]),
     ("/sealpost.vault.v1.KeyVaultService/EraseSubject",         &[Role::Operator]),
+    ("/sealpost.vault.v1.KeyVaultService/ErasePerson",          &[Role::Operator]),
+    ("/sealpost.vault.v1.KeyVaultService/RemoveNumber",         &[Role::Operator]),
+    ("/sealpost.vault.v1.KeyVaultService/ListReceipts",         &[Role::Retention, Role::Operator, Role::Auditor]),
+    ("/sealpost.vault.v1.KeyVaultService/FindSubject",          &[Role::Operator]),
+    ("/sealpost.vault.v1.KeyVaultService/ExportSubject",        &[Role::Operator]),
     ("/sealpost.vault.v1.KeyVaultService/ConfirmClock",         &[Role::Operator]),
 ];
 
@@ -65,12 +70,19 @@ mod tests {
                 "SetRetention",
                 "ReplenishPrekeys",
                 "EraseSubject",
+                "ErasePerson",
+                "RemoveNumber",
+                "ListReceipts",
+                "FindSubject",
+                "ExportSubject",
                 "ConfirmClock",
             ]
             .contains(&rpc),
             Role::Store => ["Reseal", "Check", "WatchEpochs"].contains(&rpc),
-            Role::Retention => ["WatchEpochs", "DestroyExpiredEpochs"].contains(&rpc),
-            Role::Auditor => ["GetNumber", "Check"].contains(&rpc),
+            Role::Retention => {
+                ["WatchEpochs", "DestroyExpiredEpochs", "ListReceipts"].contains(&rpc)
+            }
+            Role::Auditor => ["GetNumber", "Check", "ListReceipts"].contains(&rpc),
             Role::Vault | Role::Directory | Role::Relay | Role::Connector => false,
         }
     }

@@ -25,6 +25,12 @@ pub enum VaultError {
     /// There is no such number.
     #[error("no such number")]
     NumberUnknown,
+    /// A number of that id was removed not long ago, and what was under way to it may still be.
+    #[error("the number was removed")]
+    NumberRemoved,
+    /// No business keys are registered for the number.
+    #[error("the number has no business keys")]
+    BusinessKeysMissing,
     /// The clock jumped ahead and no operator has confirmed it.
     #[error("the clock needs an operator's confirmation")]
     ClockUnconfirmed,

@@ -7,13 +7,15 @@ use sealpost_proto::vault::v1::{
     AdmitRequest, AdmitResponse, CheckRequest, CheckResponse, ConfirmClockRequest,
     ConfirmClockResponse, ConfirmRequest, ConfirmResponse, DecryptRequest, DecryptResponse,
     DeliverRequest, DeliverResponse, DestroyExpiredEpochsRequest, DestroyExpiredEpochsResponse,
-    EncryptRequest, EncryptResponse, EraseSubjectRequest, EraseSubjectResponse, GetNumberRequest,
-    GetNumberResponse, GetPublishedKeyRequest, GetPublishedKeyResponse, ListPendingRequest,
-    ListPendingResponse, ProvisionNumberRequest, ProvisionNumberResponse,
-    RegisterBusinessKeysRequest, RegisterBusinessKeysResponse, ReplenishPrekeysRequest,
-    ReplenishPrekeysResponse, ResealRequest, ResealResponse, SetRetentionRequest,
-    SetRetentionResponse, WatchEpochsRequest, WatchEpochsResponse, WatchShardsRequest,
-    WatchShardsResponse,
+    EncryptRequest, EncryptResponse, ErasePersonRequest, ErasePersonResponse, EraseSubjectRequest,
+    EraseSubjectResponse, ExportSubjectRequest, ExportSubjectResponse, FindSubjectRequest,
+    FindSubjectResponse, GetNumberRequest, GetNumberResponse, GetPublishedKeyRequest,
+    GetPublishedKeyResponse, ListPendingRequest, ListPendingResponse, ListReceiptsRequest,
+    ListReceiptsResponse, ProvisionNumberRequest, ProvisionNumberResponse,
+    RegisterBusinessKeysRequest, RegisterBusinessKeysResponse, RemoveNumberRequest,
+    RemoveNumberResponse, ReplenishPrekeysRequest, ReplenishPrekeysResponse, ResealRequest,
+    ResealResponse, SetRetentionRequest, SetRetentionResponse, WatchEpochsRequest,
+    WatchEpochsResponse, WatchShardsRequest, WatchShardsResponse,
     key_vault_service_server::{KeyVaultService, KeyVaultServiceServer},
 };
 use sealpost_runtime::{
@@ -252,6 +254,41 @@ impl KeyVaultService for Face {
         request: Request<EraseSubjectRequest>,
     ) -> Reply<EraseSubjectResponse> {
         answer!(self.erase_subject(request))
+    }
+
+    async fn erase_person(
+        &self,
+        request: Request<ErasePersonRequest>,
+    ) -> Reply<ErasePersonResponse> {
+        answer!(self.erase_person(request))
+    }
+
+    async fn remove_number(
+        &self,
+        request: Request<RemoveNumberRequest>,
+    ) -> Reply<RemoveNumberResponse> {
+        answer!(self.remove_number(request))
+    }
+
+    async fn list_receipts(
+        &self,
+        request: Request<ListReceiptsRequest>,
+    ) -> Reply<ListReceiptsResponse> {
+        answer!(self.list_receipts(request))
+    }
+
+    async fn find_subject(
+        &self,
+        request: Request<FindSubjectRequest>,
+    ) -> Reply<FindSubjectResponse> {
+        answer!(self.find_subject(request))
+    }
+
+    async fn export_subject(
+        &self,
+        request: Request<ExportSubjectRequest>,
+    ) -> Reply<ExportSubjectResponse> {
+        answer!(self.export_subject(request))
     }
 
     async fn confirm_clock(

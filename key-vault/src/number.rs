@@ -164,6 +164,13 @@ impl Number {
             .open(&self.row_place(table, row, row_version), sealed)
     }
 
+    /// What no other number has, nor a later one of this id: the first half of its signing key's fingerprint.
+    pub(crate) fn fingerprint(&self) -> [u8; 16] {
+        let mut half = [0; 16];
+        half.copy_from_slice(&self.signing.verifying_key().fingerprint().as_bytes()[..16]);
+        half
+    }
+
     /// Which subject a phone number is.
     pub(crate) fn subject_id(&self, peer: &Peer) -> SubjectId {
         let mac = hmac_sha256(&self.lookup, &[peer.expose().as_bytes()]);

@@ -76,6 +76,11 @@ impl OwnKeys {
         self.keys().retain(|_, key| key.serves(key.recipient, now));
     }
 
+    /// Drops a number's key.
+    pub(crate) fn forget(&self, number: &NumberId) {
+        self.keys().remove(number);
+    }
+
     fn keys(&self) -> MutexGuard<'_, HashMap<NumberId, Arc<OwnKey>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -18,6 +18,16 @@ impl From<VaultError> for Status {
                 "NUMBER_UNKNOWN",
                 "the vault has no such number",
             ),
+            VaultError::NumberRemoved => reason_status(
+                Code::FailedPrecondition,
+                "NUMBER_REMOVED",
+                "a number of that id was removed in the last 35 days; give the new one another",
+            ),
+            VaultError::BusinessKeysMissing => reason_status(
+                Code::FailedPrecondition,
+                "BUSINESS_KEYS_MISSING",
+                "no business keys are registered for the number",
+            ),
             VaultError::ClockUnconfirmed => reason_status(
                 Code::FailedPrecondition,
                 "CLOCK_UNCONFIRMED",
@@ -65,6 +75,16 @@ mod tests {
                 "MALFORMED",
             ),
             (VaultError::NumberUnknown, Code::NotFound, "NUMBER_UNKNOWN"),
+            (
+                VaultError::NumberRemoved,
+                Code::FailedPrecondition,
+                "NUMBER_REMOVED",
+            ),
+            (
+                VaultError::BusinessKeysMissing,
+                Code::FailedPrecondition,
+                "BUSINESS_KEYS_MISSING",
+            ),
             (
                 VaultError::ClockUnconfirmed,
                 Code::FailedPrecondition,

@@ -15,6 +15,7 @@ const RETENTION_ROWS: &[AccessRow] = &[
     ("/sealpost.retention.v1.RetentionService/ListRuns",      OVERSIGHT),
     ("/sealpost.retention.v1.RetentionService/ListReceipts",  OVERSIGHT),
     ("/sealpost.retention.v1.RetentionService/ForgetSubject", OPERATOR),
+    ("/sealpost.retention.v1.RetentionService/ForgetNumber",  OPERATOR),
 ];
 
 /// Retention's table; every role has health and reflection.

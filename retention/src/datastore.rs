@@ -14,10 +14,11 @@ use crate::{
     receipt::{ReceiptError, ReceiptKey, Verified},
     tables::{
         MIGRATIONS,
+        collected::{collected_advance, collected_find},
         pins::pin_keep,
         receipts::{
-            Kept, Open, receipt_deleted, receipt_keep, receipts_count_open, receipts_forget,
-            receipts_list, receipts_open,
+            Kept, Open, receipt_deleted, receipt_keep, receipts_backlog, receipts_forget,
+            receipts_list, receipts_open, receipts_reopen,
         },
         runs::{Run, run_begin, run_finish, runs_forget, runs_list},
     },
@@ -25,6 +26,9 @@ use crate::{
 
 /// How long receipts and runs are kept: more than a year, for the yearly audit.
 pub const MEMORY: Duration = Duration::from_secs(400 * 24 * 3600);
+
+/// How far back receipts are taken up again: the longest class, after which no row of theirs can be read anyway, and five days.
+pub const AGAIN: Duration = Duration::from_secs(35 * 24 * 3600);
 
 /// Open retention data. Clones share it.
 #[derive(Clone)]
@@ -110,10 +114,38 @@ impl Datastore {
             .await
     }
 
-    pub(crate) async fn receipts_count_open(&self) -> Result<u64, RetentionError> {
+    /// Takes up again every receipt of the last [`AGAIN`].
+    pub(crate) async fn receipts_reopen(&self, now: Timestamp) -> Result<(), RetentionError> {
         self.database
-            .read("receipts_count_open", move |db| {
-                Box::pin(async move { Ok(receipts_count_open(db).await?) })
+            .run_tx("receipts_reopen", move |tx| {
+                Box::pin(async move { Ok(receipts_reopen(tx, now - AGAIN).await?) })
+            })
+            .await
+    }
+
+    /// How many receipts have rows left somewhere, and when the oldest epoch among them ended.
+    pub(crate) async fn backlog(&self) -> Result<(u64, Option<Timestamp>), RetentionError> {
+        self.database
+            .read("receipts_backlog", move |db| {
+                Box::pin(async move { Ok(receipts_backlog(db).await?) })
+            })
+            .await
+    }
+
+    /// The vault's serial of the last receipt that was kept.
+    pub(crate) async fn collected(&self) -> Result<u64, RetentionError> {
+        self.database
+            .read("collected", move |db| {
+                Box::pin(async move { Ok(collected_find(db).await?) })
+            })
+            .await
+    }
+
+    /// Every receipt up to that serial is kept.
+    pub(crate) async fn collected_to(&self, serial: u64) -> Result<(), RetentionError> {
+        self.database
+            .run_tx("collected_to", move |tx| {
+                Box::pin(async move { Ok(collected_advance(tx, serial).await?) })
             })
             .await
     }

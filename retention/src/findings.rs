@@ -2,7 +2,11 @@
 //!
 //! Pure. A failure never stops the rest of a run.
 
+use std::collections::BTreeMap;
+
 use tonic::{Code, Status};
+
+use crate::receipt::Epoch;
 
 /// What can go wrong in a run; the names are fixed and shown to operators.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,15 +80,17 @@ fn is_silence(status: &Status) -> bool {
     silent.contains(&status.code())
 }
 
-/// What a run has done so far.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// What a run has done so far; of a dry run, what would be done.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Findings {
-    /// Epoch keys destroyed in the vault.
-    pub epochs_destroyed: u64,
+    /// Epochs whose keys were destroyed in the vault.
+    pub epochs: Vec<Epoch>,
     /// Rows deleted in stores.
     pub store_rows: u64,
     /// Rows deleted in relays.
     pub relay_rows: u64,
+    /// Rows by place and table; a place that counts all together has an empty table.
+    pub rows: BTreeMap<(String, String), u64>,
     /// What went wrong first.
     pub failure: Option<Failure>,
 }
@@ -93,6 +99,16 @@ impl Findings {
     /// Notes a failure; the first one stays.
     pub fn fail(&mut self, failure: Failure) {
         self.failure.get_or_insert(failure);
+    }
+
+    /// Notes rows of a table.
+    pub(crate) fn add(&mut self, place: &str, table: &str, rows: u64) {
+        if rows > 0 {
+            *self
+                .rows
+                .entry((place.to_owned(), table.to_owned()))
+                .or_default() += rows;
+        }
     }
 }
 

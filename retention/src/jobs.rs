@@ -3,6 +3,7 @@
 //! Invariants: one run at a time; a run that was begun is finished whoever asked for it; whatever a run could not delete is taken
 //! up again by the next one; one silent service does not keep the others' rows.
 
+mod collection;
 mod counting;
 mod deletion;
 
@@ -17,7 +18,7 @@ use crate::{
     error::RetentionError,
     findings::{Failure, Findings},
     peers::Peers,
-    receipt::{Destroyed, ReceiptError, Statement, Subject},
+    receipt::{Destroyed, ReceiptError, Statement},
     tables::runs::Run,
 };
 
@@ -60,7 +61,7 @@ impl Jobs {
     ///
     /// # Errors
     /// When the run could not be recorded. What went wrong within it stands in the [`Run`].
-    pub async fn run(&self, dry_run: bool) -> Result<Run, RetentionError> {
+    pub async fn run(&self, dry_run: bool) -> Result<(Run, Findings), RetentionError> {
         let inner = self.inner.clone();
         // In a task of its own: a caller that goes away does not leave half a run.
         let task = tokio::spawn(async move {
@@ -70,20 +71,30 @@ impl Jobs {
         task.await.map_err(|_| RetentionError::Lost)?
     }
 
-    /// Keeps the vault's receipt of a person's erasure and deletes the person's rows in every store; answers how many.
+    /// Has the next run delete the rows of every receipt of the last weeks once more: a store may have been restored.
     ///
     /// # Errors
-    /// When the receipt is not believed or not about a person; [`RetentionError::StoreUnavailable`] when a store keeps rows
-    /// for now: the receipt is kept, and runs go on with it.
-    pub async fn forget_subject(&self, receipt: Receipt) -> Result<u64, RetentionError> {
+    /// When the database fails.
+    pub async fn take_up_again(&self) -> Result<(), RetentionError> {
+        let now = self.inner.clock.now();
+        self.inner.datastore.receipts_reopen(now).await
+    }
+
+    /// Keeps the vault's receipt of a person's erasure or a number's removal and deletes the rows of that in every store; answers
+    /// how many.
+    ///
+    /// # Errors
+    /// When the receipt is not believed or about an epoch; [`RetentionError::StoreUnavailable`] when a store keeps rows for now:
+    /// the receipt is kept, and runs go on with it.
+    pub async fn forget(&self, receipt: Receipt) -> Result<u64, RetentionError> {
         let inner = self.inner.clone();
-        let task = tokio::spawn(async move { inner.forget_subject(receipt).await });
+        let task = tokio::spawn(async move { inner.forget_receipted(receipt).await });
         task.await.map_err(|_| RetentionError::Lost)?
     }
 }
 
 impl Inner {
-    async fn run(&self, dry_run: bool) -> Result<Run, RetentionError> {
+    async fn run(&self, dry_run: bool) -> Result<(Run, Findings), RetentionError> {
         let started_at = self.clock.now();
         let run_id = self.datastore.run_begin(started_at, dry_run).await?;
         let mut findings = Findings::default();
@@ -96,7 +107,7 @@ impl Inner {
             run_id,
             started_at,
             finished_at: self.clock.now(),
-            epochs_destroyed: findings.epochs_destroyed,
+            epochs_destroyed: findings.epochs.len() as u64,
             store_rows_deleted: findings.store_rows,
             relay_rows_deleted: findings.relay_rows,
             failure: findings.failure.map_or("", Failure::code).to_owned(),
@@ -104,41 +115,26 @@ impl Inner {
         };
         self.datastore.run_finish(run.clone()).await?;
         if !dry_run {
-            self.measure(&run).await;
+            self.measure(&run, &findings).await;
         }
-        Ok(run)
+        Ok((run, findings))
     }
 
     async fn work(&self, findings: &mut Findings) {
         match self.peers.destroy_expired(false).await {
-            Ok(receipts) => self.keep_receipts(receipts, findings).await,
+            Ok(receipts) => self.keep_destroyed(receipts, findings).await,
             Err(status) => findings.fail(Failure::of_vault(&status)),
         }
+        self.collect(findings).await;
         if self.delete_open(findings).await.is_err() {
             findings.fail(Failure::Database);
         }
-        for relay in &self.peers.relays {
+        for (at, relay) in self.peers.relays.iter().enumerate() {
             let deleted = self.deletion().expired(relay).await;
-            findings.relay_rows += deleted.rows;
-            if let Some(status) = deleted.refused {
-                findings.fail(Failure::of_relay(&status));
-            }
+            tally_relay(&self.relay_name(at), &deleted, findings);
         }
-        if self.forget().await.is_err() {
+        if self.forget_old().await.is_err() {
             findings.fail(Failure::Database);
-        }
-    }
-
-    async fn keep_receipts(&self, receipts: Vec<Receipt>, findings: &mut Findings) {
-        for receipt in receipts {
-            match self.datastore.receipt_keep(receipt, self.clock.now()).await {
-                Ok(_) => findings.epochs_destroyed += 1,
-                Err(RetentionError::Receipt(_)) => {
-                    tracing::error!(reason = "RECEIPT_INVALID", "a receipt was not believed");
-                    findings.fail(Failure::ReceiptInvalid);
-                }
-                Err(_) => findings.fail(Failure::Database),
-            }
         }
     }
 
@@ -159,30 +155,34 @@ impl Inner {
                         epochs.push(epoch);
                         epoch_ids.push(open.receipt_id);
                     }
-                    Destroyed::Subject(subject) => {
-                        let gone = self.delete_subject(&subject, findings).await;
+                    person_or_number => {
+                        let gone = self.delete_named(&person_or_number, findings).await;
                         self.note_deleted(gone, vec![open.receipt_id], now).await?;
                     }
                 }
             }
             let mut gone = true;
-            for store in &self.peers.stores {
+            for (at, store) in self.peers.stores.iter().enumerate() {
                 if epochs.is_empty() {
                     break;
                 }
                 let deleted = self.deletion().epochs(store, &epochs).await;
-                gone &= tally(&deleted, findings);
+                gone &= tally(&self.store_name(at), &deleted, findings);
             }
             self.note_deleted(gone, epoch_ids, now).await?;
         }
     }
 
-    /// Deletes a person's rows in every store; answers whether all are gone.
-    async fn delete_subject(&self, subject: &Subject, findings: &mut Findings) -> bool {
+    /// Deletes a person's or a number's rows in every store; answers whether all are gone.
+    async fn delete_named(&self, destroyed: &Destroyed, findings: &mut Findings) -> bool {
         let mut gone = true;
-        for store in &self.peers.stores {
-            let deleted = self.deletion().subject(store, subject).await;
-            gone &= tally(&deleted, findings);
+        for (at, store) in self.peers.stores.iter().enumerate() {
+            let deleted = match destroyed {
+                Destroyed::Epoch(_) => break,
+                Destroyed::Subject(subject) => self.deletion().subject(store, subject).await,
+                Destroyed::Number(number) => self.deletion().number(store, number).await,
+            };
+            gone &= tally(&self.store_name(at), &deleted, findings);
         }
         gone
     }
@@ -199,23 +199,23 @@ impl Inner {
         Ok(())
     }
 
-    async fn forget_subject(&self, receipt: Receipt) -> Result<u64, RetentionError> {
-        let statement = Statement::parse(&receipt.statement)?;
-        let Destroyed::Subject(subject) = statement.destroyed else {
+    async fn forget_receipted(&self, receipt: Receipt) -> Result<u64, RetentionError> {
+        let destroyed = Statement::parse(&receipt.statement)?.destroyed;
+        if matches!(destroyed, Destroyed::Epoch(_)) {
             return Err(ReceiptError::Statement.into());
-        };
+        }
         let now = self.clock.now();
         let (id, _verified) = self.datastore.receipt_keep(receipt, now).await?;
         let mut findings = Findings::default();
-        if !self.delete_subject(&subject, &mut findings).await {
+        if !self.delete_named(&destroyed, &mut findings).await {
             return Err(RetentionError::StoreUnavailable);
         }
         self.datastore.receipts_deleted(vec![id], now).await?;
-        count_rows("store", findings.store_rows);
+        count_rows(&findings);
         Ok(findings.store_rows)
     }
 
-    async fn forget(&self) -> Result<(), RetentionError> {
+    async fn forget_old(&self) -> Result<(), RetentionError> {
         while self
             .datastore
             .forget(self.batch_limit.into(), self.clock.now())
@@ -228,7 +228,15 @@ impl Inner {
         Deletion::new(self.batch_limit)
     }
 
-    async fn measure(&self, run: &Run) {
+    fn store_name(&self, at: usize) -> String {
+        name("store", at, self.peers.stores.len())
+    }
+
+    fn relay_name(&self, at: usize) -> String {
+        name("relay", at, self.peers.relays.len())
+    }
+
+    async fn measure(&self, run: &Run, findings: &Findings) {
         let outcome = if run.failure.is_empty() {
             "done"
         } else {
@@ -237,8 +245,11 @@ impl Inner {
         metrics::counter!("sealpost_retention_runs_total", "outcome" => outcome).increment(1);
         metrics::counter!("sealpost_retention_epochs_destroyed_total")
             .increment(run.epochs_destroyed);
-        count_rows("store", run.store_rows_deleted);
-        count_rows("relay", run.relay_rows_deleted);
+        count_rows(findings);
+        if !findings.rows.is_empty() {
+            let rows = run.store_rows_deleted + run.relay_rows_deleted;
+            tracing::info!(count = rows, "a run deleted rows");
+        }
         if run.failure.is_empty() {
             let seconds = run.finished_at.as_millis() as f64 / 1_000.0;
             metrics::gauge!("sealpost_retention_last_success_timestamp_seconds").set(seconds);
@@ -248,21 +259,52 @@ impl Inner {
                 "a run failed in part; the next one goes on with it"
             );
         }
-        if let Ok(open) = self.datastore.receipts_count_open().await {
+        if let Ok((open, ended)) = self.datastore.backlog().await {
             metrics::gauge!("sealpost_retention_open_receipts").set(open as f64);
+            // How long the rows of the oldest dead epoch have been lying about; nothing opens them meanwhile.
+            let age = ended.map_or(0, |ended| run.finished_at.since(ended).as_secs());
+            metrics::gauge!("sealpost_retention_oldest_expired_epoch_seconds").set(age as f64);
         }
     }
 }
 
 /// Adds what a store did; answers whether all is gone there.
-fn tally(deleted: &Deleted, findings: &mut Findings) -> bool {
+fn tally(place: &str, deleted: &Deleted, findings: &mut Findings) -> bool {
     findings.store_rows += deleted.rows;
+    for rows in &deleted.tables {
+        findings.add(place, &rows.table, rows.rows);
+    }
+    if deleted.tables.is_empty() {
+        findings.add(place, "", deleted.rows);
+    }
     if let Some(status) = &deleted.refused {
         findings.fail(Failure::of_store(status));
     }
     deleted.refused.is_none()
 }
 
-fn count_rows(room: &'static str, rows: u64) {
-    metrics::counter!("sealpost_retention_rows_deleted_total", "room" => room).increment(rows);
+fn tally_relay(place: &str, deleted: &Deleted, findings: &mut Findings) {
+    findings.relay_rows += deleted.rows;
+    findings.add(place, "", deleted.rows);
+    if let Some(status) = &deleted.refused {
+        findings.fail(Failure::of_relay(status));
+    }
+}
+
+/// A place's name: its kind, and when there are several, which.
+fn name(kind: &str, at: usize, of: usize) -> String {
+    if of == 1 {
+        kind.to_owned()
+    } else {
+        format!("{kind} {}", at + 1)
+    }
+}
+
+fn count_rows(findings: &Findings) {
+    for ((room, table), rows) in &findings.rows {
+        metrics::counter!(
+            "sealpost_retention_rows_deleted_total", "room" => room.clone(), "table" => table.clone()
+        )
+        .increment(*rows);
+    }
 }

@@ -7,17 +7,19 @@ use sealpost_proto::{
         DeleteExpiredRequest, DeleteExpiredResponse, platform_service_client::PlatformServiceClient,
     },
     store::v1::{
-        DeleteEpochsRequest, DeleteEpochsResponse, DeleteSubjectRequest, DeleteSubjectResponse,
+        DeleteEpochsRequest, DeleteEpochsResponse, DeleteNumberRequest, DeleteNumberResponse,
+        DeleteSubjectRequest, DeleteSubjectResponse, MarkNumberRequest,
         store_service_client::StoreServiceClient,
     },
     vault::v1::{
-        DestroyExpiredEpochsRequest, Receipt, key_vault_service_client::KeyVaultServiceClient,
+        DestroyExpiredEpochsRequest, ListReceiptsRequest, Receipt, SerialReceipt,
+        key_vault_service_client::KeyVaultServiceClient,
     },
 };
 use tokio::time::timeout;
 use tonic::{Response, Status, transport::Channel};
 
-/// How long one bounded deletion may take.
+/// How long one bounded deletion or listing may take.
 const DELETION_DEADLINE: Duration = Duration::from_secs(30);
 /// How long the vault may take to destroy every key that is due.
 const DESTRUCTION_DEADLINE: Duration = Duration::from_secs(120);
@@ -59,6 +61,17 @@ impl Peers {
         let call = vault.destroy_expired_epochs(DestroyExpiredEpochsRequest { dry_run });
         Ok(answer(DESTRUCTION_DEADLINE, call).await?.receipts)
     }
+
+    /// The vault's receipts after a serial.
+    pub(crate) async fn receipts(
+        &self,
+        after: u64,
+        limit: u32,
+    ) -> Result<Vec<SerialReceipt>, Status> {
+        let mut vault = self.vault.clone();
+        let call = vault.list_receipts(ListReceiptsRequest { after, limit });
+        Ok(answer(DELETION_DEADLINE, call).await?.receipts)
+    }
 }
 
 impl StorePeer {
@@ -76,6 +89,24 @@ impl StorePeer {
     ) -> Result<DeleteSubjectResponse, Status> {
         let mut store = self.0.clone();
         answer(DELETION_DEADLINE, store.delete_subject(request)).await
+    }
+
+    pub(crate) async fn mark_number(&self, number: &str, departed: bool) -> Result<(), Status> {
+        let mut store = self.0.clone();
+        let request = MarkNumberRequest {
+            phone_number_id: number.to_owned(),
+            departed,
+        };
+        answer(DELETION_DEADLINE, store.mark_number(request)).await?;
+        Ok(())
+    }
+
+    pub(crate) async fn delete_number(
+        &self,
+        request: DeleteNumberRequest,
+    ) -> Result<DeleteNumberResponse, Status> {
+        let mut store = self.0.clone();
+        answer(DELETION_DEADLINE, store.delete_number(request)).await
     }
 }
 

@@ -68,6 +68,8 @@ pub enum Destroyed {
     Epoch(Epoch),
     /// A subject's key.
     Subject(Subject),
+    /// A number's keys: its id, 1 to 32 digits.
+    Number(String),
 }
 
 /// A statement that could be read. Nobody has vouched for it yet.
@@ -116,7 +118,11 @@ impl Statement {
         let destroyed = match &statement.destroyed {
             Some(receipt_statement::Destroyed::Epoch(epoch)) => parse_epoch(epoch),
             Some(receipt_statement::Destroyed::Subject(subject)) => parse_subject(subject),
-            None => None,
+            Some(receipt_statement::Destroyed::Number(number)) => {
+                parse_number(&number.phone_number_id).map(Destroyed::Number)
+            }
+            // What links a person's tags is the operator's alone; rows go by the receipt of each.
+            Some(receipt_statement::Destroyed::Person(_)) | None => None,
         };
         Ok(Self {
             destroyed: destroyed.ok_or(ReceiptError::Statement)?,
@@ -135,16 +141,16 @@ fn parse_epoch(epoch: &EpochId) -> Option<Destroyed> {
 }
 
 fn parse_subject(subject: &ErasedSubject) -> Option<Destroyed> {
-    let number = &subject.phone_number_id;
+    Some(Destroyed::Subject(Subject {
+        phone_number_id: parse_number(&subject.phone_number_id)?,
+        tag: subject.tag.as_ref().try_into().ok()?,
+    }))
+}
+
+fn parse_number(number: &str) -> Option<String> {
     let digits =
         (1..=32).contains(&number.len()) && number.bytes().all(|byte| byte.is_ascii_digit());
-    let tag: [u8; 16] = subject.tag.as_ref().try_into().ok()?;
-    digits.then(|| {
-        Destroyed::Subject(Subject {
-            phone_number_id: number.clone(),
-            tag,
-        })
-    })
+    digits.then(|| number.to_owned())
 }
 
 impl Verified {

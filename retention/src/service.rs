@@ -1,9 +1,9 @@
 //! Retention's gRPC face: reads requests, calls the jobs or the datastore, writes answers.
 
 use sealpost_proto::retention::v1::{
-    ForgetSubjectRequest, ForgetSubjectResponse, ListReceiptsRequest, ListReceiptsResponse,
-    ListRunsRequest, ListRunsResponse, Run as WireRun, RunNowRequest, RunNowResponse,
-    StoredReceipt,
+    ForgetNumberRequest, ForgetNumberResponse, ForgetSubjectRequest, ForgetSubjectResponse,
+    ListReceiptsRequest, ListReceiptsResponse, ListRunsRequest, ListRunsResponse, Run as WireRun,
+    RunNowRequest, RunNowResponse, ServiceRows, StoredReceipt,
     retention_service_server::{RetentionService, RetentionServiceServer},
 };
 use sealpost_runtime::{MAX_MESSAGE_BYTES, Timestamp};
@@ -46,9 +46,29 @@ impl RetentionService for Retention {
         &self,
         request: Request<RunNowRequest>,
     ) -> Result<Response<RunNowResponse>, Status> {
-        let run = self.jobs.run(request.into_inner().dry_run).await?;
+        let RunNowRequest { dry_run, again } = request.into_inner();
+        if dry_run && again {
+            return Err(RetentionError::Malformed("again", "goes not with dry_run").into());
+        }
+        if again {
+            self.jobs.take_up_again().await?;
+        }
+        let (run, findings) = self.jobs.run(dry_run).await?;
+        let rows = findings.rows.into_iter();
         Ok(Response::new(RunNowResponse {
             run: Some(wire_run(run)),
+            rows: rows
+                .map(|((service, table), rows)| ServiceRows {
+                    service,
+                    table,
+                    rows,
+                })
+                .collect(),
+            epochs: findings
+                .epochs
+                .iter()
+                .map(|epoch| epoch.to_wire())
+                .collect(),
         }))
     }
 
@@ -82,8 +102,18 @@ impl RetentionService for Retention {
     ) -> Result<Response<ForgetSubjectResponse>, Status> {
         let receipt = request.into_inner().receipt;
         let receipt = receipt.ok_or(RetentionError::Malformed("receipt", "is missing"))?;
-        let store_rows_deleted = self.jobs.forget_subject(receipt).await?;
+        let store_rows_deleted = self.jobs.forget(receipt).await?;
         Ok(Response::new(ForgetSubjectResponse { store_rows_deleted }))
+    }
+
+    async fn forget_number(
+        &self,
+        request: Request<ForgetNumberRequest>,
+    ) -> Result<Response<ForgetNumberResponse>, Status> {
+        let receipt = request.into_inner().receipt;
+        let receipt = receipt.ok_or(RetentionError::Malformed("receipt", "is missing"))?;
+        let store_rows_deleted = self.jobs.forget(receipt).await?;
+        Ok(Response::new(ForgetNumberResponse { store_rows_deleted }))
     }
 }
 

@@ -32,6 +32,7 @@ const STORE_ROWS: &[AccessRow] = &[
     ("/sealpost.store.v1.StoreService/ExportNumber",   RETENTION),
     ("/sealpost.store.v1.StoreService/ImportNumber",   RETENTION),
     ("/sealpost.store.v1.StoreService/DeleteNumber",   RETENTION),
+    ("/sealpost.store.v1.StoreService/ListSubject",    OPERATOR),
 ];
 
 /// The store's table; auditors have health and reflection only.

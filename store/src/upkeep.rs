@@ -54,7 +54,7 @@ pub async fn purge(datastore: &Datastore, clock: &Clock) -> Result<u64, StoreErr
     let mut deleted = 0;
     loop {
         let erased = datastore.purge_destroyed(PURGE_BATCH, clock.now()).await?;
-        deleted += erased.deleted;
+        deleted += erased.rows();
         if !erased.more {
             break;
         }

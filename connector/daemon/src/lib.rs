@@ -8,6 +8,7 @@
 
 pub mod config;
 pub mod connector;
+pub mod open_export;
 pub mod queue;
 pub mod rest;
 pub mod webhook;

@@ -1,8 +1,10 @@
 //! `sealpost-connector`: reads its configuration, builds the connector, serves it.
 
+use std::path::PathBuf;
+
 use anyhow::Context;
 use clap::Parser;
-use sealpost_connector::{config::Config, connector::Connector, queue::MIGRATIONS};
+use sealpost_connector::{config::Config, connector::Connector, open_export, queue::MIGRATIONS};
 use sealpost_database::DatabaseCommand;
 use sealpost_runtime::{
     args::ServiceArgs, config, process, server::MetricsServer, shutdown, telemetry,
@@ -21,11 +23,19 @@ struct Arguments {
 
     #[command(flatten)]
     service: ServiceArgs,
+
+    /// Print the messages of an export of `sealpost admin export`, opened with the business's keys, and stop.
+    #[arg(long, value_name = "FILE")]
+    open_export: Option<PathBuf>,
 }
 
 fn main() -> anyhow::Result<()> {
     process::harden().context("the process cannot be hardened")?;
-    let Arguments { command, service } = Arguments::parse();
+    let Arguments {
+        command,
+        service,
+        open_export: export,
+    } = Arguments::parse();
     if let Some(command) = command {
         return Ok(tokio::runtime::Runtime::new()?.block_on(command.run(MIGRATIONS))?);
     }
@@ -33,6 +43,9 @@ fn main() -> anyhow::Result<()> {
     config.check()?;
     if config::only_checked(&service) {
         return Ok(());
+    }
+    if let Some(file) = export {
+        return open_export::open(&config, &file, &mut std::io::stdout().lock());
     }
     telemetry::init("connector", &config.log, &service)?;
     tokio::runtime::Runtime::new()?.block_on(serve(config))

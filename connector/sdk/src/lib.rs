@@ -57,6 +57,7 @@ pub mod content;
 
 mod client;
 mod error;
+mod export;
 mod files;
 mod gateway;
 mod ids;
@@ -70,6 +71,7 @@ mod vault_keys;
 pub use client::{Client, Number, Progress, Settings};
 pub use content::{Content, ContentError};
 pub use error::SdkError;
+pub use export::{ExportError, Exported, open_export};
 pub use files::{KeyFileError, read_or_make_secret, read_secret, read_text};
 pub use gateway::Token;
 pub use ids::{DeliveryStatus, IdempotencyKey, parse_wamid, wamid};

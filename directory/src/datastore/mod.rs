@@ -6,6 +6,7 @@
 mod businesses;
 mod moves;
 mod numbers;
+mod removal;
 mod tokens;
 
 use sealpost_database::{Database, DatabaseConfig, Migration, PoolOptions};
@@ -36,7 +37,16 @@ pub const MIGRATIONS: &[Migration] = &[
         include_str!("../../migrations/sqlite/0002_number_moves.sql"),
         include_str!("../../migrations/postgres/0002_number_moves.sql"),
     ),
+    Migration::new(
+        3,
+        "removal",
+        include_str!("../../migrations/sqlite/0003_removal.sql"),
+        include_str!("../../migrations/postgres/0003_removal.sql"),
+    ),
 ];
+
+/// Tokens that one transaction deletes for either reason.
+const TOKENS_AT_A_TIME: u32 = 500;
 
 /// Numbers that a business may have; bounds the answer to a token that may act for all of them.
 pub(crate) const MAX_NUMBERS: u32 = 10_000;
@@ -190,6 +200,52 @@ impl Datastore {
         self.database
             .run_tx("revoke_token", move |tx| {
                 Box::pin(async move { tokens::token_revoke(tx, id, now).await })
+            })
+            .await
+    }
+
+    /// Deletes a number; one that is not there is as good as deleted.
+    pub(crate) async fn delete_number(&self, id: PhoneNumberId) -> Result<(), DirectoryError> {
+        self.database
+            .run_tx("delete_number", move |tx| {
+                let id = id.clone();
+                Box::pin(async move {
+                    if removal::number_is_moving(tx, &id).await? {
+                        return Err(DirectoryError::NumberMoving);
+                    }
+                    removal::number_delete(tx, &id).await?;
+                    Ok(())
+                })
+            })
+            .await
+    }
+
+    /// Deletes a business with its tokens; one that is not there is as good as deleted.
+    pub(crate) async fn delete_business(&self, id: Uuid) -> Result<(), DirectoryError> {
+        self.database
+            .run_tx("delete_business", move |tx| {
+                Box::pin(async move {
+                    if removal::business_has_numbers(tx, id).await? {
+                        return Err(DirectoryError::BusinessHasNumbers);
+                    }
+                    removal::business_delete(tx, id).await?;
+                    Ok(())
+                })
+            })
+            .await
+    }
+
+    /// Deletes some of the tokens that ended or were revoked at `latest` or before; answers how many.
+    pub(crate) async fn forget_tokens(&self, latest: i64) -> Result<u64, DirectoryError> {
+        self.database
+            .run_tx("forget_tokens", move |tx| {
+                Box::pin(async move {
+                    let over = removal::tokens_over(tx, latest, TOKENS_AT_A_TIME).await?;
+                    for id in &over {
+                        removal::token_delete(tx, id).await?;
+                    }
+                    Ok(over.len() as u64)
+                })
             })
             .await
     }

@@ -2,7 +2,8 @@
 
 use sealpost_envelope::{Entropy, EnvelopeError, Secret, SigningKey};
 use sealpost_proto::vault::v1::{
-    ErasedSubject, Receipt, ReceiptStatement, receipt_statement::Destroyed,
+    ErasedPerson, ErasedSubject, Receipt, ReceiptStatement, RemovedNumber,
+    receipt_statement::Destroyed,
 };
 use sealpost_runtime::Timestamp;
 
@@ -56,6 +57,25 @@ impl ReceiptKey {
             tag: tag.0.to_vec().into(),
         };
         self.sign(Destroyed::Subject(subject), at)
+    }
+
+    /// Says at which numbers a person's subject keys are gone.
+    pub(crate) fn person_erased(&self, person: ErasedPerson, at: Timestamp) -> Receipt {
+        self.sign(Destroyed::Person(person), at)
+    }
+
+    /// Says that a number's keys are gone.
+    pub(crate) fn number_removed(
+        &self,
+        number: &str,
+        fingerprint: [u8; 32],
+        at: Timestamp,
+    ) -> Receipt {
+        let number = RemovedNumber {
+            phone_number_id: number.to_owned(),
+            fingerprint: fingerprint.to_vec().into(),
+        };
+        self.sign(Destroyed::Number(number), at)
     }
 
     /// What would be said of an epoch, unsigned.

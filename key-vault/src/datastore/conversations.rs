@@ -1,4 +1,4 @@
-//! `subjects`, `sessions` and `erased`: all that a conversation consists of.
+//! `subjects` and `sessions`: all that a conversation consists of.
 //!
 //! Invariant: the subject's row version guards its sessions. Whoever changes any row of a conversation moves it on, first,
 //! and has lost everything when it had moved meanwhile.
@@ -8,7 +8,7 @@ use sealpost_database::{
     sqlx::{query, query_as, query_scalar},
 };
 
-use super::{COUNT_LIMIT, int, uint};
+use super::{COUNT_LIMIT, erased_exists, int, uint};
 use crate::subject::{SubjectId, Tag};
 
 /// As many devices as Signal can name.
@@ -102,12 +102,7 @@ pub(crate) async fn conversation_by_tag(
         let rows = conversation_by_id(db, number, id, with_sessions).await?;
         return Ok(rows.map_or(Found::Nowhere, Found::Here));
     }
-    let erased: Option<i64> = query_scalar("SELECT 1 FROM erased WHERE number = $1 AND tag = $2")
-        .bind(number)
-        .bind(&tag.0[..])
-        .fetch_optional(db)
-        .await?;
-    Ok(if erased.is_some() {
+    Ok(if erased_exists(db, number, tag).await? {
         Found::Erased
     } else {
         Found::Nowhere
@@ -190,73 +185,6 @@ async fn subject_write(tx: &mut Tx, number: &str, row: &SubjectRow) -> Result<bo
     Ok(done.rows_affected() == 1)
 }
 
-/// Deletes a subject with its sessions and pending records, and keeps its tag. Answers the tag and when it was erased: for a
-/// subject that is gone already, as long as that is remembered.
-pub(crate) async fn subject_erase(
-    tx: &mut Tx,
-    number: &str,
-    id: SubjectId,
-    now_ms: u64,
-) -> Result<Option<(Tag, u64)>, DatabaseError> {
-    let tag: Option<Vec<u8>> =
-        query_scalar("DELETE FROM subjects WHERE number = $1 AND subject_id = $2 RETURNING tag")
-            .bind(number)
-            .bind(&id.0[..])
-            .fetch_optional(&mut **tx)
-            .await?;
-    let Some(tag) = tag.and_then(|tag| Tag::from_slice(&tag)) else {
-        return erased_before(tx, number, id).await;
-    };
-    query("DELETE FROM sessions WHERE number = $1 AND subject_id = $2")
-        .bind(number)
-        .bind(&id.0[..])
-        .execute(&mut **tx)
-        .await?;
-    query("DELETE FROM pending WHERE number = $1 AND tag = $2")
-        .bind(number)
-        .bind(&tag.0[..])
-        .execute(&mut **tx)
-        .await?;
-    query(
-        "INSERT INTO erased (number, tag, erased_at_ms, subject_id) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING",
-    )
-    .bind(number)
-    .bind(&tag.0[..])
-    .bind(int(now_ms))
-    .bind(&id.0[..])
-    .execute(&mut **tx)
-    .await?;
-    Ok(Some((tag, now_ms)))
-}
-
-async fn erased_before(
-    db: &mut Connection,
-    number: &str,
-    id: SubjectId,
-) -> Result<Option<(Tag, u64)>, DatabaseError> {
-    let found: Option<(Vec<u8>, i64)> = query_as(
-        "SELECT tag, erased_at_ms FROM erased WHERE number = $1 AND subject_id = $2
-         ORDER BY erased_at_ms DESC LIMIT 1",
-    )
-    .bind(number)
-    .bind(&id.0[..])
-    .fetch_optional(db)
-    .await?;
-    Ok(found.and_then(|(tag, at)| Some((Tag::from_slice(&tag)?, uint(at)))))
-}
-
-/// Forgets which subjects the tags erased no later than `latest_ms` were, a thousand at most.
-pub(crate) async fn erased_forget(tx: &mut Tx, latest_ms: u64) -> Result<(), DatabaseError> {
-    query(
-        "UPDATE erased SET subject_id = NULL WHERE (number, tag) IN
-             (SELECT number, tag FROM erased WHERE subject_id IS NOT NULL AND erased_at_ms <= $1 LIMIT 1000)",
-    )
-    .bind(int(latest_ms))
-    .execute(&mut **tx)
-    .await?;
-    Ok(())
-}
-
 pub(crate) async fn subjects_count(
     db: &mut Connection,
     number: &str,
@@ -294,7 +222,7 @@ mod tests {
     };
 
     use super::*;
-    use crate::datastore::{MIGRATIONS, NumberRow, number_insert};
+    use crate::datastore::{MIGRATIONS, NumberRow, number_insert, subject_erase};
 
     const ID: SubjectId = SubjectId([1; 16]);
 
@@ -341,7 +269,7 @@ mod tests {
                     Box::pin(async move {
                         number_insert(tx, &number()).await?;
                         assert!(conversation_write(tx, &write(1, 1)).await?);
-                        subject_erase(tx, "1065", ID, 7).await?;
+                        assert!(subject_erase(tx, "1065", Tag([2; 16]), 7).await?);
                         conversation_write(tx, &write(2, 2)).await
                     })
                 })

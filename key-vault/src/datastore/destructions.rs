@@ -1,4 +1,4 @@
-//! `destructions`: epoch keys whose destruction was begun, and the receipts of those that are gone.
+//! `destructions`: epoch keys whose destruction was begun, and those that are gone.
 
 use sealpost_database::{
     Connection, DatabaseError, Tx,
@@ -8,13 +8,13 @@ use sealpost_database::{
 use super::{int, small, uint};
 use crate::epoch::EpochId;
 
-/// Receipts that one collection answers at most, and epochs that one reading lists.
+/// Epochs that one reading lists at most.
 const LIMIT: i64 = 10_000;
 
 /// Notes that an epoch's key is about to be destroyed.
 pub(crate) async fn destruction_begin(tx: &mut Tx, epoch: EpochId) -> Result<(), DatabaseError> {
     query(
-        "INSERT INTO destructions (retention_seconds, start_seconds, collected) VALUES ($1, $2, 0)
+        "INSERT INTO destructions (retention_seconds, start_seconds) VALUES ($1, $2)
          ON CONFLICT (retention_seconds, start_seconds) DO NOTHING",
     )
     .bind(i64::from(epoch.retention().seconds()))
@@ -27,8 +27,8 @@ pub(crate) async fn destruction_begin(tx: &mut Tx, epoch: EpochId) -> Result<(),
 /// Destructions that were begun and, for all we know, not finished.
 pub(crate) async fn destructions_begun(db: &mut Connection) -> Result<Vec<EpochId>, DatabaseError> {
     let rows: Vec<(i64, i64)> = query_as(
-        "SELECT retention_seconds, start_seconds FROM destructions WHERE collected = 0 AND destroyed_at_ms IS NULL
-         LIMIT $1",
+        "SELECT retention_seconds, start_seconds FROM destructions WHERE destroyed_at_ms IS NULL
+         ORDER BY retention_seconds, start_seconds LIMIT $1",
     )
     .bind(LIMIT)
     .fetch_all(db)
@@ -36,41 +36,19 @@ pub(crate) async fn destructions_begun(db: &mut Connection) -> Result<Vec<EpochI
     Ok(rows.into_iter().filter_map(epoch).collect())
 }
 
-/// Keeps the receipt of a key that is gone.
+/// Notes that a key is gone.
 pub(crate) async fn destruction_finish(
     tx: &mut Tx,
     epoch: EpochId,
     destroyed_at_ms: u64,
-    statement: &[u8],
-    signature: &[u8],
 ) -> Result<(), DatabaseError> {
-    query(
-        "UPDATE destructions SET destroyed_at_ms = $3, statement = $4, signature = $5, collected = 0
-         WHERE retention_seconds = $1 AND start_seconds = $2",
-    )
-    .bind(i64::from(epoch.retention().seconds()))
-    .bind(int(epoch.start_seconds()))
-    .bind(int(destroyed_at_ms))
-    .bind(statement)
-    .bind(signature)
-    .execute(&mut **tx)
-    .await?;
+    query("UPDATE destructions SET destroyed_at_ms = $3 WHERE retention_seconds = $1 AND start_seconds = $2")
+        .bind(i64::from(epoch.retention().seconds()))
+        .bind(int(epoch.start_seconds()))
+        .bind(int(destroyed_at_ms))
+        .execute(&mut **tx)
+        .await?;
     Ok(())
-}
-
-/// Statements and signatures that no call has answered yet; they are answered once.
-pub(crate) async fn destructions_collect(
-    tx: &mut Tx,
-) -> Result<Vec<(Vec<u8>, Vec<u8>)>, DatabaseError> {
-    Ok(query_as(
-        "UPDATE destructions SET collected = 1 WHERE (retention_seconds, start_seconds) IN
-             (SELECT retention_seconds, start_seconds FROM destructions
-              WHERE collected = 0 AND destroyed_at_ms IS NOT NULL LIMIT $1)
-         RETURNING statement, signature",
-    )
-    .bind(LIMIT)
-    .fetch_all(&mut **tx)
-    .await?)
 }
 
 /// Epochs whose keys are gone, the latest first.
@@ -83,6 +61,19 @@ pub(crate) async fn destructions_done(db: &mut Connection) -> Result<Vec<EpochId
     .fetch_all(db)
     .await?;
     Ok(rows.into_iter().filter_map(epoch).collect())
+}
+
+/// Forgets those of `latest_ms` and before, a thousand at most.
+pub(crate) async fn destructions_forget(tx: &mut Tx, latest_ms: u64) -> Result<(), DatabaseError> {
+    query(
+        "DELETE FROM destructions WHERE (retention_seconds, start_seconds) IN
+             (SELECT retention_seconds, start_seconds FROM destructions WHERE destroyed_at_ms <= $1
+              ORDER BY destroyed_at_ms LIMIT 1000)",
+    )
+    .bind(int(latest_ms))
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
 }
 
 fn epoch((retention, start): (i64, i64)) -> Option<EpochId> {

@@ -5,21 +5,27 @@
 
 mod conversations;
 mod destructions;
+mod erasures;
 mod hpke_keys;
 mod numbers;
 mod pending;
 mod prekeys;
+mod receipts;
+mod removals;
 mod shards;
 mod vault_keys;
 
 pub(crate) use conversations::{
     ConversationRows, ConversationWrite, Found, SessionRow, SubjectRow, conversation_by_id,
-    conversation_by_tag, conversation_write, erased_forget, sessions_count, subject_erase,
-    subjects_count,
+    conversation_by_tag, conversation_write, sessions_count, subjects_count,
 };
 pub(crate) use destructions::{
-    destruction_begin, destruction_finish, destructions_begun, destructions_collect,
-    destructions_done,
+    destruction_begin, destruction_finish, destructions_begun, destructions_done,
+    destructions_forget,
+};
+pub(crate) use erasures::{
+    erased_exists, erased_forget, erased_forget_subjects, erased_last, erased_mark, subject_erase,
+    subject_tag,
 };
 pub(crate) use hpke_keys::{
     HpkeKeyRow, hpke_key_by_id, hpke_key_insert, hpke_key_newest, hpke_keys_delete_ended,
@@ -28,7 +34,8 @@ pub(crate) use numbers::{
     NumberRow, Serials, number_facts_update, number_find, number_insert, number_serials_take,
 };
 pub(crate) use pending::{
-    PendingRow, pending_delete, pending_delete_epoch, pending_find, pending_insert, pending_list,
+    PendingRow, pending_delete, pending_delete_epoch, pending_delete_past, pending_find,
+    pending_insert, pending_list,
 };
 pub(crate) use prekeys::{
     KemPrekeyRow, kem_last_resort, kem_prekey_delete, kem_prekey_find, kem_prekey_insert,
@@ -36,6 +43,10 @@ pub(crate) use prekeys::{
     one_time_prekey_find, one_time_prekey_insert, one_time_prekeys_count, one_time_prekeys_trim,
     signed_prekey_find, signed_prekey_insert, signed_prekey_newest,
 };
+pub(crate) use receipts::{
+    ReceiptRow, receipt_keep, receipt_of_number, receipts_forget, receipts_list,
+};
+pub(crate) use removals::{number_keys_delete, number_rows_delete, numbers_removed};
 pub(crate) use shards::{
     shard_give, shards_list, shards_of, shards_renew, vault_beat, vault_delete, vault_enter,
     vaults_list,
@@ -63,6 +74,12 @@ pub const MIGRATIONS: &[Migration] = &[
         "shards",
         include_str!("../../migrations/sqlite/0003_shards.sql"),
         include_str!("../../migrations/postgres/0003_shards.sql"),
+    ),
+    Migration::new(
+        4,
+        "receipts",
+        include_str!("../../migrations/sqlite/0004_receipts.sql"),
+        include_str!("../../migrations/postgres/0004_receipts.sql"),
     ),
 ];
 

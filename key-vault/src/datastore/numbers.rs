@@ -31,11 +31,13 @@ pub(crate) async fn number_find(
     db: &mut Connection,
     number: &str,
 ) -> Result<Option<NumberRow>, DatabaseError> {
-    let row: Option<Columns> =
-        query_as("SELECT sealed_key, sealed_secrets, facts_version, sealed_facts FROM numbers WHERE number = $1")
-            .bind(number)
-            .fetch_optional(db)
-            .await?;
+    let row: Option<Columns> = query_as(
+        "SELECT sealed_key, sealed_secrets, facts_version, sealed_facts FROM numbers
+             WHERE number = $1 AND removed_at_ms IS NULL",
+    )
+    .bind(number)
+    .fetch_optional(db)
+    .await?;
     Ok(row.map(
         |(sealed_key, sealed_secrets, facts_version, sealed_facts)| NumberRow {
             number: number.to_owned(),

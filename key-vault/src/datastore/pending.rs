@@ -84,6 +84,22 @@ pub(crate) async fn pending_delete_epoch(
     Ok(done.rows_affected())
 }
 
+/// Deletes pending records of epochs that are past their time at `now_seconds`, a thousand at most: a restored database has
+/// those of epochs whose destruction is not in it.
+pub(crate) async fn pending_delete_past(
+    tx: &mut Tx,
+    now_seconds: u64,
+) -> Result<(), DatabaseError> {
+    query(
+        "DELETE FROM pending WHERE ciphertext_sha256 IN
+             (SELECT ciphertext_sha256 FROM pending WHERE start_seconds <= $1 - retention_seconds LIMIT 1000)",
+    )
+    .bind(int(now_seconds))
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
 /// Pending records in the order of their digests, made no later than `latest_ms`.
 pub(crate) async fn pending_list(
     db: &mut Connection,

@@ -40,7 +40,7 @@ impl Vault {
     /// out before.
     ///
     /// # Errors
-    /// [`VaultError::Malformed`], or what failed.
+    /// [`VaultError::Malformed`], [`VaultError::NumberRemoved`], or what failed.
     pub async fn provision_number(
         &self,
         request: ProvisionNumberRequest,
@@ -79,6 +79,12 @@ impl Vault {
             .run_tx("provision_number", move |tx| {
                 let (row, made) = (row.clone(), made.clone());
                 Box::pin(async move {
+                    if datastore::receipt_of_number(tx, &row.number)
+                        .await?
+                        .is_some()
+                    {
+                        return Err(VaultError::NumberRemoved);
+                    }
                     if !datastore::number_insert(tx, &row).await? {
                         return Ok(false);
                     }

@@ -1,7 +1,7 @@
 //! Destruction of epoch keys whose time has come.
 //!
 //! Invariant: a destruction is noted before the file goes and receipted after it is seen to be gone; what a crash
-//! interrupts is finished by the next one.
+//! interrupts is finished by the next one. Receipts stay to be listed, whoever destroyed.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -14,14 +14,14 @@ use sealpost_runtime::Timestamp;
 use super::{Vault, blocking};
 use crate::{VaultError, custody::Now, datastore, epoch::EpochId};
 
-/// Retention has this long to come for what is due; then the vault does it alone and keeps the receipts for it.
+/// Retention has this long to come for what is due; then the vault does it alone.
 const OVERDUE: Duration = Duration::from_secs(600);
 
 impl Vault {
-    /// Destroys every epoch key that is due, and answers the receipts that no call has answered yet.
+    /// Destroys every epoch key that is due, and answers the receipts of these.
     ///
     /// # Errors
-    /// [`VaultError::ClockUnconfirmed`], or what failed: what was destroyed before is receipted by the next call.
+    /// [`VaultError::ClockUnconfirmed`], or what failed: what was destroyed before is receipted all the same.
     pub async fn destroy_expired_epochs(
         &self,
         request: DestroyExpiredEpochsRequest,
@@ -34,18 +34,8 @@ impl Vault {
                 receipts: due.into_iter().map(draft).collect(),
             });
         }
-        self.destroy_due(now, now.timestamp()).await?;
-        let collected = self
-            .0
-            .database
-            .run_tx("destructions_collect", |tx| {
-                Box::pin(async move { datastore::destructions_collect(tx).await })
-            })
-            .await?;
-        let receipt = |(statement, signature)| self.0.receipts.receipt(statement, signature);
-        Ok(DestroyExpiredEpochsResponse {
-            receipts: collected.into_iter().map(receipt).collect(),
-        })
+        let receipts = self.destroy_due(now, now.timestamp()).await?;
+        Ok(DestroyExpiredEpochsResponse { receipts })
     }
 
     /// Destroys what has been due for a while.
@@ -53,14 +43,16 @@ impl Vault {
     /// # Errors
     /// What failed.
     pub(super) async fn destroy_overdue(&self, now: Now) -> Result<(), VaultError> {
-        self.destroy_due(now, now.timestamp() - OVERDUE).await
+        self.destroy_due(now, now.timestamp() - OVERDUE)
+            .await
+            .map(drop)
     }
 
-    async fn destroy_due(&self, now: Now, by: Timestamp) -> Result<(), VaultError> {
+    async fn destroy_due(&self, now: Now, by: Timestamp) -> Result<Vec<Receipt>, VaultError> {
         let _alone = self.0.destroying.lock().await;
         let due = self.due(now, by).await?;
         if due.is_empty() {
-            return Ok(());
+            return Ok(Vec::new());
         }
         let noted = due.clone();
         self.0
@@ -92,12 +84,13 @@ impl Vault {
         })
         .await??;
         metrics::counter!("sealpost_vault_epochs_destroyed_total").increment(receipts.len() as u64);
+        let done = receipts.clone();
         self.0
             .database
             .run_tx("destructions_finish", move |tx| {
-                let receipts = receipts.clone();
+                let done = done.clone();
                 Box::pin(async move {
-                    for (epoch, receipt) in &receipts {
+                    for (epoch, receipt) in &done {
                         finish(tx, *epoch, receipt, now.timestamp()).await?;
                     }
                     Ok::<_, VaultError>(())
@@ -105,7 +98,7 @@ impl Vault {
             })
             .await?;
         let _ = self.0.database.checkpoint().await?;
-        Ok(())
+        Ok(receipts.into_iter().map(|(_, receipt)| receipt).collect())
     }
 
     /// Epochs whose time had come at `by` and whose keys are still there, and those whose destruction was interrupted.
@@ -137,13 +130,7 @@ async fn finish(
     now: Timestamp,
 ) -> Result<(), VaultError> {
     while datastore::pending_delete_epoch(tx, epoch).await? > 0 {}
-    datastore::destruction_finish(
-        tx,
-        epoch,
-        now.as_millis(),
-        &receipt.statement,
-        &receipt.signature,
-    )
-    .await?;
+    datastore::destruction_finish(tx, epoch, now.as_millis()).await?;
+    datastore::receipt_keep(tx, &receipt.clone().into(), now.as_millis()).await?;
     Ok(())
 }

@@ -14,10 +14,14 @@ mod destroy;
 mod encrypt;
 mod epochs;
 mod erase;
+mod export;
 mod keys;
 mod pending;
 mod prekeys;
+mod receipts;
 mod records;
+mod remove;
+mod replay;
 mod reseal;
 mod shards;
 mod stream;
@@ -40,7 +44,7 @@ use crate::{
     VaultError,
     config::Config,
     connector_keys::ConnectorKeys,
-    custody::{Keyring, ReceiptKey, RootKey, TimeKeeper},
+    custody::{Journal, Keyring, ReceiptKey, RootKey, TimeKeeper},
     datastore,
     own_keys::OwnKeys,
     shards::Leases,
@@ -61,6 +65,7 @@ struct Inner {
     database: Database,
     root: Arc<RootKey>,
     keyring: Arc<Keyring>,
+    journal: Arc<Journal>,
     time: TimeKeeper,
     receipts: ReceiptKey,
     relay_keys: Vec<VerifyingKey>,
@@ -75,7 +80,8 @@ impl Vault {
     /// Opens the vault that [`crate::custody::init`] made, and takes its place among the vaults of its database.
     ///
     /// # Errors
-    /// When it was not made, others may read its files, or its parts do not belong together.
+    /// When it was not made, others may read its files, its parts do not belong together, or what was erased is in the database
+    /// again and cannot be erased.
     pub async fn open(config: &Config, clock: Clock) -> Result<Self, VaultError> {
         let made = config.root_key.exists()
             && Keyring::exists(&config.keyring)
@@ -89,6 +95,7 @@ impl Vault {
         }
         let root = Arc::new(RootKey::load(&config.root_key)?);
         let keyring = Arc::new(Keyring::open(config.keyring.clone(), root.clone())?);
+        let journal = Arc::new(Journal::new(&config.keyring, root.clone()));
         let options = PoolOptions {
             quick_check: true,
             ..PoolOptions::default()
@@ -106,6 +113,7 @@ impl Vault {
             time: TimeKeeper::start(clock, keyring.clone())?,
             root,
             keyring,
+            journal,
             receipts,
             relay_keys: config.bundle_keys(),
             connector_keys: ConnectorKeys::new(),
@@ -113,12 +121,13 @@ impl Vault {
             leases: shards::newcomer(config.holder()),
             destroying: tokio::sync::Mutex::default(),
         }));
+        vault.replay_erasures().await?;
         vault.enter().await?;
         Ok(vault)
     }
 
-    /// Does what is due, until `shutdown`: keeps the time mark, deletes HPKE keys whose time is over, and destroys epoch keys
-    /// that nobody came to destroy.
+    /// Does what is due, until `shutdown`: keeps the time mark, deletes what has had its time, finishes what was interrupted, and
+    /// destroys epoch keys that nobody came to destroy.
     pub async fn keep_house(self, shutdown: CancellationToken) {
         let mut tick = tokio::time::interval(HOUSEKEEPING);
         let mut look = tokio::time::interval(DESTROYED_ELSEWHERE);
@@ -154,7 +163,10 @@ impl Vault {
         self.0.connector_keys.forget_ended(now);
         self.0.own_keys.forget_ended(now);
         self.delete_ended_hpke_keys(now).await?;
+        self.replay_when_restored(now).await?;
+        self.finish_removals().await?;
         self.forget_erased(now).await?;
+        self.forget_gone(now).await?;
         self.destroy_overdue(now).await
     }
 

@@ -70,6 +70,12 @@ impl Business {
         self
     }
 
+    /// Believes this vault key.
+    pub fn pin_key(mut self, key: &[u8]) -> Self {
+        self.vault = Some(VerifyingKey::from_bytes(key.try_into().unwrap()).unwrap());
+        self
+    }
+
     /// Fetches the vault's key, checks it and wraps a new content key to it.
     pub async fn sealer(&self, fixture: &Fixture) -> Sealer {
         let request = GetPublishedKeyRequest {
@@ -94,6 +100,23 @@ impl Business {
         let (key, wrap) =
             seal_wrap(&terms, &self.signing, key.public_key(), &mut OsEntropy).unwrap();
         Sealer { key, wrap }
+    }
+
+    /// Opens what the vault exported.
+    pub fn open_export(
+        &self,
+        wrap: &Bytes,
+        sealed: &Bytes,
+    ) -> Result<OpenedMessage, EnvelopeError> {
+        let opener = Opener {
+            number: &self.number,
+            direction: WrapDirection::Export,
+            sender: self.vault.as_ref().unwrap(),
+            recipient: &self.hpke,
+        };
+        UnverifiedWrap::parse(wrap)?
+            .open(&opener, UnixMillis(u64::MAX))?
+            .open_export(sealed)
     }
 
     /// Opens what the vault sealed; wraps are kept by id.

@@ -20,8 +20,8 @@ use sealpost_proto::{
     vault::v1::{
         AdmitItem, AdmitRequest, Admitted, CheckRequest, ConfirmClockRequest, DecryptItem,
         DecryptRequest, Decrypted, EncryptItem, EncryptRequest, Encrypted, GetNumberRequest,
-        GetNumberResponse, ProvisionNumberResponse, Refusal, SessionRequired, admit_outcome,
-        decrypt_outcome, encrypt_outcome,
+        GetNumberResponse, ListReceiptsRequest, ProvisionNumberResponse, Refusal, SerialReceipt,
+        SessionRequired, admit_outcome, decrypt_outcome, encrypt_outcome,
     },
 };
 use sealpost_runtime::{Clock, Timestamp};
@@ -31,6 +31,23 @@ use crate::business::Business;
 pub const NUMBER: &str = "106540352242922";
 pub const OTHER_NUMBER: &str = "106540352242923";
 pub const START: Timestamp = Timestamp::from_secs(1_780_000_000);
+
+/// What a backup has; those that others refer to come first.
+const TABLES: [&str; 13] = [
+    "vault_keys",
+    "numbers",
+    "hpke_keys",
+    "signed_prekeys",
+    "one_time_prekeys",
+    "kem_prekeys",
+    "kem_used",
+    "subjects",
+    "erased",
+    "sessions",
+    "pending",
+    "destructions",
+    "receipts",
+];
 
 pub struct Fixture {
     place: TestDatabase,
@@ -189,6 +206,39 @@ impl Fixture {
             })
             .await
             .unwrap()
+    }
+
+    /// Receipts after a serial.
+    pub async fn receipts(&self, after: u64) -> Vec<SerialReceipt> {
+        let request = ListReceiptsRequest {
+            after,
+            limit: 1_000,
+        };
+        self.vault.list_receipts(request).await.unwrap().receipts
+    }
+
+    /// Keeps all rows as they are now, as a backup does.
+    pub async fn backup(&self) {
+        for table in TABLES {
+            self.tamper(&format!(
+                "CREATE TABLE kept_{table} AS SELECT * FROM {table}"
+            ))
+            .await;
+        }
+    }
+
+    /// Puts the kept rows in the place of the present ones and opens the vault on them.
+    pub async fn restore(&mut self) -> Result<(), VaultError> {
+        self.vault.close().await.unwrap();
+        for table in TABLES.iter().rev() {
+            self.tamper(&format!("DELETE FROM {table}")).await;
+        }
+        for table in TABLES {
+            self.tamper(&format!("INSERT INTO {table} SELECT * FROM kept_{table}"))
+                .await;
+        }
+        self.vault = Vault::open(&self.config, self.clock.clone()).await?;
+        Ok(())
     }
 
     /// Closes the vault and opens it again with another clock.

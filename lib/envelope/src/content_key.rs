@@ -55,6 +55,10 @@ impl ContentKey {
         Self { secret, id, terms }
     }
 
+    pub(crate) fn secret(&self) -> &Secret<32> {
+        &self.secret
+    }
+
     /// Its name in headers.
     #[must_use]
     pub fn id(&self) -> ContentKeyId {

@@ -16,6 +16,8 @@ pub enum WrapDirection {
     Outbound = 1,
     /// The vault seals to the business: messages of direction inbound and status.
     Inbound = 2,
+    /// The vault seals a person's messages to the business, for a file.
+    Export = 4,
 }
 
 impl TryFrom<u8> for WrapDirection {
@@ -25,6 +27,7 @@ impl TryFrom<u8> for WrapDirection {
         match byte {
             1 => Ok(Self::Outbound),
             2 => Ok(Self::Inbound),
+            4 => Ok(Self::Export),
             _ => Err(EnvelopeError::Malformed("wrap direction")),
         }
     }
@@ -138,7 +141,7 @@ mod tests {
     proptest! {
         #[test]
         fn a_context_reads_back_and_no_other_length_does(
-            number in "[0-9]{1,32}", direction in 1u8..=2, ids in any::<[[u8; 16]; 3]>(),
+            number in "[0-9]{1,32}", direction in prop::sample::select(vec![1u8, 2, 4]), ids in any::<[[u8; 16]; 3]>(),
             begin in 0u64..=u64::MAX - MAX_WRAP_VALIDITY_MS, length in 1u64..=MAX_WRAP_VALIDITY_MS,
         ) {
             let validity = Validity::new(UnixMillis(begin), UnixMillis(begin + length)).unwrap();

@@ -74,6 +74,11 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// Everything that is left.
+    pub(crate) fn rest(self) -> &'a [u8] {
+        self.rest
+    }
+
     pub(crate) fn finish(self) -> Result<(), EnvelopeError> {
         if self.rest.is_empty() {
             Ok(())

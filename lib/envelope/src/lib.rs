@@ -18,6 +18,7 @@ mod content_key;
 mod context;
 mod entropy;
 mod error;
+mod export;
 mod field;
 mod header;
 mod hpke_keys;

@@ -1,6 +1,6 @@
 //! The dry run: what would go, and nothing changed.
 
-use super::{Inner, PAGE, tally};
+use super::{Inner, PAGE, tally, tally_relay};
 use crate::{
     error::RetentionError,
     findings::{Failure, Findings},
@@ -27,21 +27,18 @@ impl Inner {
                 _ => findings.fail(Failure::ReceiptInvalid),
             }
         }
-        findings.epochs_destroyed = epochs.len() as u64;
+        findings.epochs.clone_from(&epochs);
         match self.open_epochs().await {
             Ok(open) => epochs.extend(open),
             Err(_) => findings.fail(Failure::Database),
         }
-        for store in &self.peers.stores {
+        for (at, store) in self.peers.stores.iter().enumerate() {
             let counted = self.deletion().count_epochs(store, &epochs).await;
-            tally(&counted, findings);
+            tally(&self.store_name(at), &counted, findings);
         }
-        for relay in &self.peers.relays {
+        for (at, relay) in self.peers.relays.iter().enumerate() {
             let counted = self.deletion().count_expired(relay).await;
-            findings.relay_rows += counted.rows;
-            if let Some(status) = counted.refused {
-                findings.fail(Failure::of_relay(&status));
-            }
+            tally_relay(&self.relay_name(at), &counted, findings);
         }
     }
 
@@ -59,7 +56,7 @@ impl Inner {
             after = last.receipt_id;
             epochs.extend(page.iter().filter_map(|open| match open.destroyed {
                 Destroyed::Epoch(epoch) => Some(epoch),
-                Destroyed::Subject(_) => None,
+                Destroyed::Subject(_) | Destroyed::Number(_) => None,
             }));
         }
     }

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use sealpost_proto::{
     relay::v1::DeleteExpiredRequest,
-    store::v1::{DeleteEpochsRequest, DeleteSubjectRequest},
+    store::v1::{DeleteEpochsRequest, DeleteNumberRequest, DeleteSubjectRequest, TableRows},
 };
 use tonic::Status;
 
@@ -14,27 +14,40 @@ use crate::{
 
 /// The most that one call counts.
 const COUNT_LIMIT: u32 = 10_000;
+/// After so many calls in one place, a line in the log says how far it is.
+const PROGRESS: u32 = 20;
 
 /// What was deleted in one place.
 #[derive(Debug, Default)]
 pub(super) struct Deleted {
     /// Rows that are gone.
     pub(super) rows: u64,
+    /// The same by table, where the place says so.
+    pub(super) tables: Vec<TableRows>,
     /// What the place said instead of deleting the rest.
     pub(super) refused: Option<Status>,
+    calls: u32,
 }
+
+/// One call's answer.
+type Answer = Result<(u64, bool, Vec<TableRows>), Status>;
 
 impl Deleted {
     /// Adds one call's answer; answers whether to call again.
-    fn add(&mut self, answer: Result<(u64, bool), Status>) -> bool {
+    fn add(&mut self, answer: Answer) -> bool {
         match answer {
             // A place that deletes nothing and says that more is left would keep us forever.
-            Ok((0, true)) => {
+            Ok((0, true, _)) => {
                 self.refused = Some(Status::internal("nothing was deleted and more is left"));
                 false
             }
-            Ok((rows, more)) => {
+            Ok((rows, more, tables)) => {
                 self.rows += rows;
+                self.tables.extend(tables);
+                self.calls += 1;
+                if more && self.calls.is_multiple_of(PROGRESS) {
+                    tracing::info!(count = self.rows, "rows are being deleted in one place");
+                }
                 more
             }
             Err(status) => {
@@ -65,7 +78,7 @@ impl Deletion {
                 dry_run: false,
             };
             let answer = store.delete_epochs(request).await;
-            if !deleted.add(answer.map(|answer| (answer.deleted, answer.more))) {
+            if !deleted.add(answer.map(|answer| (answer.deleted, answer.more, answer.tables))) {
                 return deleted;
             }
         }
@@ -80,10 +93,31 @@ impl Deletion {
                 limit: self.limit,
             };
             let answer = store.delete_subject(request).await;
-            if !deleted.add(answer.map(|answer| (answer.deleted, answer.more))) {
+            if !deleted.add(answer.map(|answer| (answer.deleted, answer.more, answer.tables))) {
                 return deleted;
             }
         }
+    }
+
+    /// As departed it takes no writes meanwhile; then the mark goes, for a later number of the same id.
+    pub(super) async fn number(self, store: &StorePeer, number: &str) -> Deleted {
+        let mut deleted = Deleted {
+            refused: store.mark_number(number, true).await.err(),
+            ..Deleted::default()
+        };
+        while deleted.refused.is_none() {
+            let request = DeleteNumberRequest {
+                phone_number_id: number.to_owned(),
+                limit: self.limit,
+            };
+            let answer = store.delete_number(request).await;
+            let answer = answer.map(|answer| (answer.deleted, answer.more, Vec::new()));
+            if !deleted.add(answer) && deleted.refused.is_none() {
+                deleted.refused = store.mark_number(number, false).await.err();
+                break;
+            }
+        }
+        deleted
     }
 
     pub(super) async fn expired(self, relay: &RelayPeer) -> Deleted {
@@ -94,7 +128,7 @@ impl Deletion {
                 dry_run: false,
             };
             let answer = relay.delete_expired(request).await;
-            if !deleted.add(answer.map(|answer| (answer.deleted, answer.more))) {
+            if !deleted.add(answer.map(|answer| (answer.deleted, answer.more, Vec::new()))) {
                 return deleted;
             }
         }
@@ -110,7 +144,7 @@ impl Deletion {
                 dry_run: true,
             };
             let answer = store.delete_epochs(request).await;
-            counted.add(answer.map(|answer| (answer.deleted, answer.more)));
+            counted.add(answer.map(|answer| (answer.deleted, answer.more, answer.tables)));
             if counted.refused.is_some() {
                 break;
             }
@@ -125,7 +159,7 @@ impl Deletion {
         };
         let mut counted = Deleted::default();
         let answer = relay.delete_expired(request).await;
-        counted.add(answer.map(|answer| (answer.deleted, answer.more)));
+        counted.add(answer.map(|answer| (answer.deleted, answer.more, Vec::new())));
         counted
     }
 }

@@ -1,5 +1,6 @@
 //! The tables, one file each: statements and the reading of rows, no decisions.
 
+pub(crate) mod collected;
 pub(crate) mod pins;
 pub(crate) mod receipts;
 pub(crate) mod runs;
@@ -11,12 +12,20 @@ use sealpost_database::{
 use sealpost_runtime::Timestamp;
 
 /// Retention's schema. Append only.
-pub const MIGRATIONS: &[Migration] = &[Migration::new(
-    1,
-    "retention",
-    include_str!("../../migrations/sqlite/0001_retention.sql"),
-    include_str!("../../migrations/postgres/0001_retention.sql"),
-)];
+pub const MIGRATIONS: &[Migration] = &[
+    Migration::new(
+        1,
+        "retention",
+        include_str!("../../migrations/sqlite/0001_retention.sql"),
+        include_str!("../../migrations/postgres/0001_retention.sql"),
+    ),
+    Migration::new(
+        2,
+        "collected",
+        include_str!("../../migrations/sqlite/0002_collected.sql"),
+        include_str!("../../migrations/postgres/0002_collected.sql"),
+    ),
+];
 
 /// For binding.
 pub(crate) fn column(value: u64) -> i64 {

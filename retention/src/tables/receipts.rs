@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use sealpost_database::{
     Connection, DatabaseError, Row, Tx,
-    sqlx::{self, Row as _, query, query_scalar},
+    sqlx::{self, Row as _, query, query_as, query_scalar},
 };
 use sealpost_proto::vault::v1::Receipt;
 use sealpost_runtime::Timestamp;
@@ -16,9 +16,15 @@ use crate::receipt::{Destroyed, Epoch, Subject, Verified, receipt};
 /// for appends, and some more.
 pub const SETTLING: Duration = Duration::from_secs(90 * 60);
 
+/// In the tag's place: not a person, but the number with all persons.
+const WHOLE_NUMBER: &[u8] = b"";
+
 const INSERT: &str = "INSERT INTO receipts (statement, signature, verification_key, retention_seconds, epoch_start, \
      phone_number_id, tag, destroyed_at, received_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) \
      ON CONFLICT (statement) DO NOTHING";
+/// As if nothing had been deleted of what was destroyed since.
+const REOPEN: &str =
+    "UPDATE receipts SET rows_deleted_at = NULL, settled_at = NULL WHERE destroyed_at > $1";
 const FIND: &str = "SELECT receipt_id FROM receipts WHERE statement = $1";
 
 /// Receipts with rows to delete: for the first time, or once more when nothing can follow any more.
@@ -36,8 +42,9 @@ pub(crate) const LIST: &str = "SELECT receipt_id, statement, signature, verifica
 pub(crate) const FORGET: &str = "DELETE FROM receipts WHERE receipt_id IN \
      (SELECT receipt_id FROM receipts WHERE received_at < $1 AND settled_at IS NOT NULL LIMIT $2)";
 
-const COUNT_OPEN: &str =
-    "SELECT count(*) FROM receipts WHERE settled_at IS NULL AND rows_deleted_at IS NULL";
+/// How many, and when the first of the epochs among them ended, in seconds.
+const BACKLOG: &str = "SELECT count(*), MIN(epoch_start + retention_seconds) FROM receipts \
+     WHERE settled_at IS NULL AND rows_deleted_at IS NULL";
 
 /// A receipt with rows to delete.
 #[derive(Clone, Debug)]
@@ -63,9 +70,12 @@ pub(crate) async fn receipt_keep(
     verified: &Verified,
     now: Timestamp,
 ) -> Result<i64, DatabaseError> {
-    let (epoch, subject) = match verified.destroyed() {
-        Destroyed::Epoch(epoch) => (Some(*epoch), None),
-        Destroyed::Subject(subject) => (None, Some(subject)),
+    let (epoch, number, tag) = match verified.destroyed() {
+        Destroyed::Epoch(epoch) => (Some(*epoch), None, None),
+        Destroyed::Subject(subject) => {
+            (None, Some(&subject.phone_number_id), Some(&subject.tag[..]))
+        }
+        Destroyed::Number(number) => (None, Some(number), Some(WHOLE_NUMBER)),
     };
     let receipt = verified.receipt();
     query(INSERT)
@@ -74,8 +84,8 @@ pub(crate) async fn receipt_keep(
         .bind(&receipt.verification_key[..])
         .bind(epoch.map(|epoch| i64::from(epoch.retention_seconds)))
         .bind(epoch.map(|epoch| column(epoch.start_seconds)))
-        .bind(subject.map(|subject| subject.phone_number_id.as_str()))
-        .bind(subject.map(|subject| &subject.tag[..]))
+        .bind(number)
+        .bind(tag)
         .bind(time_column(verified.at()))
         .bind(time_column(now))
         .execute(&mut **tx)
@@ -111,10 +121,14 @@ fn open_at(row: &Row) -> Result<Open, sqlx::Error> {
         })
     } else {
         let tag: &[u8] = row.try_get("tag")?;
-        Destroyed::Subject(Subject {
-            phone_number_id: row.try_get("phone_number_id")?,
-            tag: whole(tag.try_into().ok(), "tag")?,
-        })
+        let number = row.try_get("phone_number_id")?;
+        match tag {
+            WHOLE_NUMBER => Destroyed::Number(number),
+            tag => Destroyed::Subject(Subject {
+                phone_number_id: number,
+                tag: whole(tag.try_into().ok(), "tag")?,
+            }),
+        }
     };
     Ok(Open {
         receipt_id: row.try_get("receipt_id")?,
@@ -132,6 +146,15 @@ pub(crate) async fn receipt_deleted(
         .bind(receipt_id)
         .bind(time_column(now))
         .bind(time_column(now - SETTLING))
+        .execute(&mut **tx)
+        .await?;
+    Ok(())
+}
+
+/// Takes up again every receipt of what was destroyed after `since`.
+pub(crate) async fn receipts_reopen(tx: &mut Tx, since: Timestamp) -> Result<(), DatabaseError> {
+    query(REOPEN)
+        .bind(time_column(since))
         .execute(&mut **tx)
         .await?;
     Ok(())
@@ -179,8 +202,11 @@ pub(crate) async fn receipts_forget(
     Ok(done.rows_affected())
 }
 
-/// How many receipts have rows left somewhere.
-pub(crate) async fn receipts_count_open(db: &mut Connection) -> Result<u64, DatabaseError> {
-    let count: i64 = query_scalar(COUNT_OPEN).fetch_one(db).await?;
-    Ok(count.unsigned_abs())
+/// How many receipts have rows left somewhere, and when the oldest epoch among them ended.
+pub(crate) async fn receipts_backlog(
+    db: &mut Connection,
+) -> Result<(u64, Option<Timestamp>), DatabaseError> {
+    let (count, ended): (i64, Option<i64>) = query_as(BACKLOG).fetch_one(db).await?;
+    let ended = ended.map(|seconds| Timestamp::from_secs(seconds.unsigned_abs()));
+    Ok((count.unsigned_abs(), ended))
 }

@@ -82,7 +82,14 @@ impl Bench {
     }
 
     pub(crate) async fn run(&self, dry_run: bool) -> Run {
-        let answer = self.client.clone().run_now(RunNowRequest { dry_run }).await;
+        let answer = self
+            .client
+            .clone()
+            .run_now(RunNowRequest {
+                dry_run,
+                again: false,
+            })
+            .await;
         answer.unwrap().into_inner().run.unwrap()
     }
 
@@ -96,6 +103,36 @@ impl Bench {
         let request = ListReceiptsRequest::default();
         let answer = self.client.clone().list_receipts(request).await;
         answer.unwrap().into_inner().receipts
+    }
+
+    /// How many receipts there are, page by page.
+    pub(crate) async fn receipts_paged(&self) -> usize {
+        let (mut found, mut before) = (0, 0);
+        loop {
+            let request = ListReceiptsRequest {
+                page_size: 200,
+                before,
+            };
+            let answer = self.client.clone().list_receipts(request).await;
+            let page = answer.unwrap().into_inner().receipts;
+            let Some(last) = page.last() else {
+                return found;
+            };
+            found += page.len();
+            before = last.receipt_id;
+        }
+    }
+
+    /// What a dry run counts, by service and table.
+    pub(crate) async fn counted(&self) -> Vec<(String, String, u64)> {
+        let request = RunNowRequest {
+            dry_run: true,
+            again: false,
+        };
+        let answer = self.client.clone().run_now(request).await;
+        let rows = answer.unwrap().into_inner().rows.into_iter();
+        rows.map(|rows| (rows.service, rows.table, rows.rows))
+            .collect()
     }
 
     pub(crate) fn rows(&self) -> [usize; 2] {

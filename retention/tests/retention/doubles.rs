@@ -13,11 +13,14 @@ use sealpost_proto::{
     record::v1::EpochId,
     relay::v1::{DeleteExpiredRequest, DeleteExpiredResponse},
     store::v1::{
-        DeleteEpochsRequest, DeleteEpochsResponse, DeleteSubjectRequest, DeleteSubjectResponse,
+        DeleteEpochsRequest, DeleteEpochsResponse, DeleteNumberRequest, DeleteNumberResponse,
+        DeleteSubjectRequest, DeleteSubjectResponse, MarkNumberRequest, MarkNumberResponse,
+        TableRows,
     },
     vault::v1::{
-        DestroyExpiredEpochsRequest, DestroyExpiredEpochsResponse, ErasedSubject, Receipt,
-        ReceiptStatement, receipt_statement::Destroyed,
+        DestroyExpiredEpochsRequest, DestroyExpiredEpochsResponse, ErasedSubject,
+        ListReceiptsRequest, ListReceiptsResponse, Receipt, ReceiptStatement, RemovedNumber,
+        SerialReceipt, receipt_statement::Destroyed,
     },
 };
 use tokio::net::TcpListener;
@@ -123,6 +126,10 @@ where
 
 pub(crate) struct Vault {
     pub(crate) due: Vec<EpochId>,
+    /// Receipts, in the order of their serials, from 1.
+    pub(crate) log: Vec<Receipt>,
+    /// What it says after destroying, as if its answer were lost.
+    pub(crate) silence: Option<Status>,
     /// What it says instead of destroying.
     pub(crate) refusal: Option<Status>,
     pub(crate) signer: Ed25519KeyPair,
@@ -133,6 +140,8 @@ impl Vault {
     pub(crate) fn new(due: Vec<EpochId>) -> Self {
         Self {
             due,
+            log: Vec::new(),
+            silence: None,
             refusal: None,
             signer: signer(1),
             now_ms: 1,
@@ -160,6 +169,30 @@ impl Vault {
         }))
     }
 
+    pub(crate) fn removed(&self) -> Receipt {
+        self.receipt(Destroyed::Number(RemovedNumber {
+            phone_number_id: crate::bench::NUMBER.into(),
+            fingerprint: vec![1; 32].into(),
+        }))
+    }
+
+    pub(crate) fn epoch_destroyed(&self, nth: u64) -> Receipt {
+        self.receipt(Destroyed::Epoch(crate::bench::epoch(3_000_000 + 300 * nth)))
+    }
+
+    fn list(&self, asked: &ListReceiptsRequest) -> ListReceiptsResponse {
+        let listed = (1..).zip(&self.log);
+        let listed = listed.filter(|(serial, _)| *serial > asked.after);
+        let receipts = listed.take(asked.limit as usize);
+        let receipts = receipts.map(|(serial, receipt)| SerialReceipt {
+            serial,
+            receipt: Some(receipt.clone()),
+        });
+        ListReceiptsResponse {
+            receipts: receipts.collect(),
+        }
+    }
+
     fn destroy(
         &mut self,
         request: DestroyExpiredEpochsRequest,
@@ -178,8 +211,12 @@ impl Vault {
             }
         } else {
             self.due.clear();
+            self.log.extend(receipts.clone());
         }
-        Ok(DestroyExpiredEpochsResponse { receipts })
+        match self.silence.take() {
+            Some(silence) => Err(silence),
+            None => Ok(DestroyExpiredEpochsResponse { receipts }),
+        }
     }
 }
 
@@ -197,6 +234,7 @@ impl Answers for Vault {
     ) -> Option<BoxFuture<http::Response<Body>, Infallible>> {
         match method {
             "DestroyExpiredEpochs" => unary(request, move |asked| double.state().destroy(asked)),
+            "ListReceipts" => unary(request, move |asked| Ok(double.state().list(&asked))),
             _ => None,
         }
     }
@@ -207,6 +245,8 @@ impl Answers for Vault {
 pub(crate) struct Store {
     pub(crate) rows: Vec<(EpochId, u8)>,
     pub(crate) down: bool,
+    /// Its number was marked as kept elsewhere.
+    pub(crate) departed: bool,
     pub(crate) largest: u64,
     pub(crate) calls: u32,
 }
@@ -257,16 +297,41 @@ impl Answers for Store {
             "DeleteEpochs" => unary(request, move |asked: DeleteEpochsRequest| {
                 let gone = |row: &(EpochId, u8)| asked.epochs.contains(&row.0);
                 let (deleted, more) = double.state().delete(asked.limit, asked.dry_run, gone)?;
-                Ok(DeleteEpochsResponse { deleted, more })
+                Ok(DeleteEpochsResponse {
+                    deleted,
+                    more,
+                    tables: tables(deleted),
+                })
             }),
             "DeleteSubject" => unary(request, move |asked: DeleteSubjectRequest| {
                 let gone = |row: &(EpochId, u8)| asked.tag[..] == [row.1; 16];
                 let (deleted, more) = double.state().delete(asked.limit, false, gone)?;
-                Ok(DeleteSubjectResponse { deleted, more })
+                Ok(DeleteSubjectResponse {
+                    deleted,
+                    more,
+                    tables: tables(deleted),
+                })
+            }),
+            "MarkNumber" => unary(request, move |asked: MarkNumberRequest| {
+                double.state().departed = asked.departed;
+                Ok(MarkNumberResponse {})
+            }),
+            "DeleteNumber" => unary(request, move |asked: DeleteNumberRequest| {
+                assert_eq!(asked.phone_number_id, crate::bench::NUMBER);
+                assert!(double.state().departed, "marked first");
+                let (deleted, more) = double.state().delete(asked.limit, false, |_| true)?;
+                Ok(DeleteNumberResponse { deleted, more })
             }),
             _ => None,
         }
     }
+}
+
+fn tables(rows: u64) -> Vec<TableRows> {
+    vec![TableRows {
+        table: "outbound".into(),
+        rows,
+    }]
 }
 
 #[derive(Default)]

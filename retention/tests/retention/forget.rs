@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use sealpost_proto::{
-    retention::v1::{ForgetSubjectRequest, ForgetSubjectResponse},
+    retention::v1::{ForgetSubjectRequest, ForgetSubjectResponse, RunNowRequest},
     vault::v1::{Receipt, receipt_statement::Destroyed},
 };
 use sealpost_retention::SETTLING;
@@ -41,6 +41,26 @@ async fn a_persons_rows_go_from_every_store_and_others_stay() {
     let again = forget(&bench, Some(receipt)).await.unwrap();
     assert_eq!(again.store_rows_deleted, 0);
     assert_eq!(bench.receipts().await.len(), 1);
+}
+
+#[tokio::test]
+async fn rows_that_a_restored_store_has_again_go_when_an_operator_says_so() {
+    let bench = filled().await;
+    let receipt = bench.vault.state().erased(1);
+    forget(&bench, Some(receipt)).await.unwrap();
+    bench.advance(SETTLING);
+    bench.run(false).await;
+    bench.stores[1].state().rows.push((epoch(0), 1));
+    bench.run(false).await;
+    assert_eq!(bench.rows(), [4, 1], "the control: it is settled");
+    let request = |dry_run| RunNowRequest {
+        dry_run,
+        again: true,
+    };
+    let refused = bench.client.clone().run_now(request(true)).await;
+    assert_eq!(refused.unwrap_err().code(), Code::InvalidArgument);
+    bench.client.clone().run_now(request(false)).await.unwrap();
+    assert_eq!(bench.rows(), [4, 0]);
 }
 
 #[tokio::test]

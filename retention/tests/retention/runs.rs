@@ -79,6 +79,16 @@ async fn a_dry_run_counts_and_changes_nothing() {
         ),
         (1, 30, 12)
     );
+    let counted = bench.counted().await;
+    let expected = [
+        ("relay", "", 12),
+        ("store 1", "outbound", 25),
+        ("store 2", "outbound", 5),
+    ];
+    assert_eq!(
+        counted,
+        expected.map(|(service, table, rows)| (service.to_owned(), table.to_owned(), rows))
+    );
     assert_eq!(bench.rows(), [28, 5]);
     assert_eq!(bench.relay.state().expired, 12);
     assert_eq!(bench.vault.state().due.len(), 1);
@@ -147,6 +157,60 @@ async fn no_row_goes_on_the_word_of_another_key_than_the_first() {
 }
 
 #[tokio::test]
+async fn a_receipt_whose_answer_was_lost_is_fetched_by_the_next_run() {
+    let bench = filled().await;
+    bench.vault.state().silence = Some(Status::unavailable("the answer was lost"));
+    let run = bench.run(false).await;
+    assert_eq!(run.failure, "VAULT_UNAVAILABLE");
+    assert!(bench.vault.state().due.is_empty(), "and yet it destroyed");
+    bench.run(false).await;
+    assert_eq!(bench.receipts().await.len(), 1);
+    assert_eq!(bench.rows(), [3, 0]);
+}
+
+#[tokio::test]
+async fn a_persons_rows_go_though_whoever_asked_for_the_erasure_died_before_telling() {
+    let bench = filled().await;
+    let erased = bench.vault.state().erased(2);
+    bench.vault.state().log.push(erased.clone());
+    let run = bench.run(false).await;
+    assert_eq!(run.failure, "");
+    assert_eq!(bench.rows(), [3, 0]);
+    let kept = bench.receipts().await;
+    assert!(
+        kept.iter()
+            .any(|kept| kept.receipt.as_ref() == Some(&erased))
+    );
+    // Fetched once, though the vault would tell it again.
+    bench.run(false).await;
+    assert_eq!(bench.receipts().await.len(), 2);
+}
+
+#[tokio::test]
+async fn a_removed_numbers_rows_go_from_every_store() {
+    let bench = filled().await;
+    let removed = bench.vault.state().removed();
+    bench.vault.state().due.clear();
+    bench.vault.state().log.push(removed);
+    assert_eq!(bench.run(false).await.failure, "");
+    assert_eq!(bench.rows(), [0, 0]);
+    assert!(!bench.stores[0].state().departed, "a later one may write");
+}
+
+#[tokio::test]
+async fn more_receipts_than_a_page_are_all_fetched() {
+    let bench = filled().await;
+    for tag in 0..=250 {
+        let erased = bench.vault.state().erased(tag);
+        bench.vault.state().log.push(erased);
+        let elsewhere = bench.vault.state().epoch_destroyed(u64::from(tag));
+        bench.vault.state().log.push(elsewhere);
+    }
+    assert_eq!(bench.run(false).await.failure, "");
+    assert_eq!(bench.receipts_paged().await, 503);
+}
+
+#[tokio::test]
 async fn a_configured_key_is_the_only_one_believed_from_the_start() {
     let key = ReceiptKey::from_slice(signer(9).public_key().as_ref()).unwrap();
     let bench = Bench::with_key(
@@ -165,7 +229,7 @@ async fn a_forged_receipt_does_not_pin_its_key() {
     let bench = filled().await;
     let mut forged = bench.vault.state().erased(1);
     forged.verification_key = Bytes::copy_from_slice(signer(3).public_key().as_ref());
-    assert!(bench.jobs.forget_subject(forged).await.is_err());
+    assert!(bench.jobs.forget(forged).await.is_err());
     assert_eq!(bench.run(false).await.failure, "");
 }
 

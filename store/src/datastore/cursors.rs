@@ -134,10 +134,10 @@ impl Datastore {
                 Box::pin(async move {
                     let deleted =
                         subscription_delete(tx, &subscription, number.as_ref(), limit).await?;
-                    Ok(Erased {
-                        deleted,
-                        more: deleted == limit,
-                    })
+                    let mut erased = Erased::default();
+                    erased.add("cursors", deleted);
+                    erased.more = deleted == limit;
+                    Ok(erased)
                 })
             })
             .await

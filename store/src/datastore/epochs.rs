@@ -72,24 +72,21 @@ impl Datastore {
             .database
             .run_tx("purge_destroyed", move |tx| {
                 Box::pin(async move {
-                    let mut deleted = 0;
+                    let mut purged = Erased::default();
                     for epoch in epochs_to_purge(tx, limit).await? {
-                        deleted += delete_epoch_rows(tx, epoch, limit - deleted).await?;
-                        if deleted == limit {
-                            return Ok(Erased {
-                                deleted,
-                                more: true,
-                            });
+                        delete_epoch_rows(tx, epoch, limit, &mut purged).await?;
+                        if purged.more {
+                            return Ok(purged);
                         }
                         epoch_purged(tx, epoch, now).await?;
                     }
-                    let more = !epochs_to_purge(tx, 1).await?.is_empty();
-                    Ok(Erased { deleted, more })
+                    purged.more = !epochs_to_purge(tx, 1).await?.is_empty();
+                    Ok(purged)
                 })
             })
             .await;
         let purged = purged?;
-        self.deleted(purged.deleted, "purge");
+        self.deleted(&purged, "purge");
         Ok(purged)
     }
 

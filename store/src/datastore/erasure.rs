@@ -17,12 +17,30 @@ use crate::{
 };
 
 /// What a batch deleted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Erased {
-    /// Rows, of every table.
-    pub deleted: u64,
+    /// Rows by table.
+    pub tables: Vec<(&'static str, u64)>,
     /// Whether more are left.
     pub more: bool,
+}
+
+impl Erased {
+    /// Rows of every table.
+    #[must_use]
+    pub fn rows(&self) -> u64 {
+        self.tables.iter().map(|(_, rows)| rows).sum()
+    }
+
+    pub(super) fn add(&mut self, table: &'static str, rows: u64) {
+        if rows == 0 {
+            return;
+        }
+        match self.tables.iter_mut().find(|(known, _)| *known == table) {
+            Some((_, sum)) => *sum += rows,
+            None => self.tables.push((table, rows)),
+        }
+    }
 }
 
 impl Datastore {
@@ -45,7 +63,7 @@ impl Datastore {
             })
             .await;
         let erased = erased?;
-        self.deleted(erased.deleted, "epoch");
+        self.deleted(&erased, "epoch");
         Ok(erased)
     }
 
@@ -56,14 +74,7 @@ impl Datastore {
     pub async fn count_epochs(&self, epochs: Vec<Epoch>, limit: u64) -> Result<Erased, StoreError> {
         self.database
             .read("count_epochs", move |db| {
-                Box::pin(async move {
-                    // One above the limit tells whether more are left.
-                    let found = count_all(db, &epochs, limit + 1).await?;
-                    Ok(Erased {
-                        deleted: found.min(limit),
-                        more: found > limit,
-                    })
-                })
+                Box::pin(async move { Ok(count_all(db, &epochs, limit).await?) })
             })
             .await
     }
@@ -83,25 +94,22 @@ impl Datastore {
             .run_tx("delete_subject", move |tx| {
                 let number = number.clone();
                 Box::pin(async move {
-                    let mut deleted = 0;
+                    let mut erased = Erased::default();
                     for table in &ERASURES {
-                        deleted += table.tag_delete(tx, &number, tag, limit - deleted).await?;
-                        if deleted == limit {
-                            return Ok(Erased {
-                                deleted,
-                                more: true,
-                            });
+                        let left = limit - erased.rows();
+                        let rows = table.tag_delete(tx, &number, tag, left).await?;
+                        erased.add(table.table, rows);
+                        if rows == left {
+                            erased.more = true;
+                            break;
                         }
                     }
-                    Ok(Erased {
-                        deleted,
-                        more: false,
-                    })
+                    Ok(erased)
                 })
             })
             .await;
         let erased = erased?;
-        self.deleted(erased.deleted, "subject");
+        self.deleted(&erased, "subject");
         Ok(erased)
     }
 }
@@ -116,52 +124,53 @@ async fn delete_all(
     for epoch in epochs {
         epoch_set(tx, *epoch, EpochState::Destroyed, now).await?;
     }
-    let mut deleted = 0;
+    let mut erased = Erased::default();
     for epoch in epochs {
-        deleted += delete_epoch_rows(tx, *epoch, limit - deleted).await?;
-        if deleted == limit {
-            return Ok(Erased {
-                deleted,
-                more: true,
-            });
+        delete_epoch_rows(tx, *epoch, limit, &mut erased).await?;
+        if erased.more {
+            break;
         }
         epoch_purged(tx, *epoch, now).await?;
     }
-    Ok(Erased {
-        deleted,
-        more: false,
-    })
+    Ok(erased)
 }
 
+/// Counts at most `limit` rows; one above it tells whether there are more.
 async fn count_all(
     db: &mut Connection,
     epochs: &[Epoch],
     limit: u64,
-) -> Result<u64, DatabaseError> {
-    let mut found = 0;
+) -> Result<Erased, DatabaseError> {
+    let mut counted = Erased::default();
     for epoch in epochs {
         for table in &ERASURES {
-            found += table.epoch_count(db, *epoch, limit - found).await?;
-            if found == limit {
-                return Ok(found);
+            let left = limit - counted.rows();
+            let found = table.epoch_count(db, *epoch, left + 1).await?;
+            counted.add(table.table, found.min(left));
+            if found > left {
+                counted.more = true;
+                return Ok(counted);
             }
         }
     }
-    Ok(found)
+    Ok(counted)
 }
 
-/// Deletes at most `limit` rows of an epoch; fewer than `limit` means that none is left.
+/// Deletes rows of an epoch until `erased` has `limit`; then more may be left.
 pub(super) async fn delete_epoch_rows(
     tx: &mut Tx,
     epoch: Epoch,
     limit: u64,
-) -> Result<u64, DatabaseError> {
-    let mut deleted = 0;
+    erased: &mut Erased,
+) -> Result<(), DatabaseError> {
     for table in &ERASURES {
-        if deleted == limit {
+        let left = limit - erased.rows();
+        let rows = table.epoch_delete(tx, epoch, left).await?;
+        erased.add(table.table, rows);
+        if rows == left {
+            erased.more = true;
             break;
         }
-        deleted += table.epoch_delete(tx, epoch, limit - deleted).await?;
     }
-    Ok(deleted)
+    Ok(())
 }

@@ -10,6 +10,7 @@ mod epochs;
 mod erasure;
 mod gate;
 mod moving;
+mod person;
 mod progress;
 mod reading;
 
@@ -30,6 +31,7 @@ pub use append::{
 pub use epochs::EpochReport;
 pub use erasure::Erased;
 pub(crate) use moving::{Place, TravellingRow};
+pub use person::PersonRecord;
 pub use progress::{Progress, ProgressItem};
 
 /// Notices that numbers have new events.
@@ -113,11 +115,11 @@ impl Datastore {
         self.database.notices(topic)
     }
 
-    fn deleted(&self, rows: u64, cause: &'static str) {
-        if rows > 0 {
+    fn deleted(&self, erased: &Erased, cause: &'static str) {
+        for (table, rows) in &erased.tables {
             self.untidy.store(true, Ordering::SeqCst);
-            metrics::counter!("sealpost_store_rows_deleted_total", "cause" => cause)
-                .increment(rows);
+            metrics::counter!("sealpost_store_rows_deleted_total", "cause" => cause, "table" => *table)
+                .increment(*rows);
         }
     }
 }

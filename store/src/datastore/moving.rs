@@ -160,15 +160,15 @@ impl Datastore {
                             break;
                         }
                     }
-                    Ok(Erased {
-                        deleted,
-                        more: deleted == limit,
-                    })
+                    let mut erased = Erased::default();
+                    erased.add("all", deleted);
+                    erased.more = deleted == limit;
+                    Ok(erased)
                 })
             })
             .await;
         let erased = erased?;
-        self.deleted(erased.deleted, "departure");
+        self.deleted(&erased, "departure");
         Ok(erased)
     }
 }

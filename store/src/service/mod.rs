@@ -16,8 +16,9 @@ use sealpost_proto::store::v1::{
     ExportNumberResponse, GetCursorRequest, GetCursorResponse, GetRecordRequest, GetRecordResponse,
     HasEnvelopeRequest, HasEnvelopeResponse, ImportNumberRequest, ImportNumberResponse,
     LeaseDispatchRequest, LeaseDispatchResponse, ListEventsRequest, ListEventsResponse,
-    ListSubscriptionsRequest, ListSubscriptionsResponse, MarkNumberRequest, MarkNumberResponse,
-    OpenCursorRequest, OpenCursorResponse, WatchEventsRequest, WatchEventsResponse,
+    ListSubjectRequest, ListSubjectResponse, ListSubscriptionsRequest, ListSubscriptionsResponse,
+    MarkNumberRequest, MarkNumberResponse, OpenCursorRequest, OpenCursorResponse,
+    WatchEventsRequest, WatchEventsResponse,
     store_service_server::{StoreService, StoreServiceServer},
 };
 use sealpost_runtime::{
@@ -30,7 +31,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::{
-    datastore::{Datastore, Erased},
+    datastore::Datastore,
     error::StoreError,
     record::{Direction, parse_message_id, parse_number, parse_tag},
 };
@@ -280,8 +281,11 @@ impl StoreService for Store {
         let deleted = self
             .datastore
             .delete_subscription(subscription, number, limit);
-        let Erased { deleted, more } = deleted.await?;
-        Ok(Response::new(DeleteSubscriptionResponse { deleted, more }))
+        let erased = deleted.await?;
+        Ok(Response::new(DeleteSubscriptionResponse {
+            deleted: erased.rows(),
+            more: erased.more,
+        }))
     }
 
     async fn delete_epochs(
@@ -302,8 +306,9 @@ impl StoreService for Store {
             erased
         };
         Ok(Response::new(DeleteEpochsResponse {
-            deleted: erased.deleted,
+            deleted: erased.rows(),
             more: erased.more,
+            tables: responses::tables(&erased),
         }))
     }
 
@@ -318,8 +323,9 @@ impl StoreService for Store {
         let erased = self.datastore.delete_subject(number, tag, limit).await?;
         self.wake.notify_one();
         Ok(Response::new(DeleteSubjectResponse {
-            deleted: erased.deleted,
+            deleted: erased.rows(),
             more: erased.more,
+            tables: responses::tables(&erased),
         }))
     }
 
@@ -379,8 +385,28 @@ impl StoreService for Store {
         let erased = self.datastore.delete_number(number, limit).await?;
         self.wake.notify_one();
         Ok(Response::new(DeleteNumberResponse {
-            deleted: erased.deleted,
+            deleted: erased.rows(),
             more: erased.more,
         }))
+    }
+
+    async fn list_subject(
+        &self,
+        request: Request<ListSubjectRequest>,
+    ) -> Result<Response<ListSubjectResponse>, Status> {
+        let request = request.into_inner();
+        let number = parse_number(&request.phone_number_id)?;
+        let tag = parse_tag(&request.tag)?;
+        let direction = Direction::parse(request.direction)?;
+        let after = match &request.after[..] {
+            [] => None,
+            after => Some(requests::after(after)?),
+        };
+        let limit = bounded("limit", request.limit, 256)?;
+        let found = self
+            .datastore
+            .person_records(number, tag, direction, after, limit)
+            .await?;
+        Ok(Response::new(responses::person(found)))
     }
 }

@@ -10,7 +10,7 @@ use crate::{
     datastore::{InboundItem, OutboundItem, ProgressItem},
     epoch::Epoch,
     error::Malformed,
-    ids::{CiphertextDigest, ContentDigest, Owner, Subscription},
+    ids::{CiphertextDigest, ContentDigest, MessageId, Owner, Subscription},
     progress::Status,
     record::{Direction, Record, parse_epoch, parse_message_id, parse_number},
 };
@@ -113,6 +113,10 @@ pub(super) fn subscription(text: &str) -> Result<Subscription, Malformed> {
 pub(super) fn ciphertext(bytes: &[u8]) -> Result<CiphertextDigest, Malformed> {
     CiphertextDigest::from_slice(bytes)
         .ok_or_else(|| Malformed::new("ciphertext_sha256", "has not 32 bytes"))
+}
+
+pub(super) fn after(bytes: &[u8]) -> Result<MessageId, Malformed> {
+    MessageId::from_slice(bytes).ok_or_else(|| Malformed::new("after", "has not 16 bytes"))
 }
 
 pub(super) fn epochs(epochs: &[EpochId]) -> Result<Vec<Epoch>, Malformed> {

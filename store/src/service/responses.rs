@@ -3,14 +3,16 @@
 use sealpost_proto::store::v1::{
     AdvanceStatusOutcome, AdvanceStatusResponse, AppendConflict, AppendEpochClosed,
     AppendInboundOutcome, AppendInboundResponse, AppendOutboundOutcome, AppendOutboundResponse,
-    Appended, EventKind as WireKind, GetRecordResponse, LeaseDispatchResponse, LeasedRecord,
-    ListEventsResponse, ListSubscriptionsResponse, MessageStatus, NumberDeparted, StoredEvent,
-    StoredSubscription, append_inbound_outcome, append_outbound_outcome,
+    Appended, EventKind as WireKind, GetRecordResponse, KeptRecord, LeaseDispatchResponse,
+    LeasedRecord, ListEventsResponse, ListSubjectResponse, ListSubscriptionsResponse,
+    MessageStatus, NumberDeparted, StoredEvent, StoredSubscription, TableRows,
+    append_inbound_outcome, append_outbound_outcome,
 };
 use sealpost_runtime::Timestamp;
 
 use crate::{
-    datastore::{Hands, InboundOutcome, OutboundOutcome, Progress},
+    budget::Budget,
+    datastore::{Erased, Hands, InboundOutcome, OutboundOutcome, PersonRecord, Progress},
     progress::Status,
     record::Record,
     tables::{
@@ -133,6 +135,34 @@ pub(super) fn inbound_record(record: Record) -> GetRecordResponse {
         record: Some(record.into_wire()),
         ..GetRecordResponse::default()
     }
+}
+
+pub(super) fn tables(erased: &Erased) -> Vec<TableRows> {
+    let row = |(table, rows): &(&'static str, u64)| TableRows {
+        table: (*table).to_owned(),
+        rows: *rows,
+    };
+    erased.tables.iter().map(row).collect()
+}
+
+/// No more than fit into an answer; the rest is the next page's.
+pub(super) fn person(found: Vec<PersonRecord>) -> ListSubjectResponse {
+    let mut budget = Budget::page();
+    let mut records = Vec::new();
+    for found in found {
+        if !budget.spend(found.record.sealed.len()) {
+            break;
+        }
+        records.push(KeptRecord {
+            record: Some(found.record.into_wire()),
+            status: found
+                .status
+                .map_or(MessageStatus::Unspecified, wire_status)
+                .into(),
+            appended_at_ms: found.appended_at.as_millis(),
+        });
+    }
+    ListSubjectResponse { records }
 }
 
 pub(super) fn events(events: Vec<Event>) -> ListEventsResponse {

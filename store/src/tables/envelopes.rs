@@ -11,6 +11,7 @@ use crate::{
 };
 
 pub(crate) const ERASURE: Erasure = Erasure {
+    table: "envelopes",
     epoch_delete: "DELETE FROM envelopes WHERE (phone_number_id, ciphertext_sha256) IN \
          (SELECT phone_number_id, ciphertext_sha256 FROM envelopes WHERE retention_seconds = $1 AND epoch_start = $2 LIMIT $3)",
     epoch_count: "SELECT count(*) FROM \

@@ -17,6 +17,7 @@ use crate::{
 };
 
 pub(crate) const ERASURE: Erasure = Erasure {
+    table: "events",
     epoch_delete: "DELETE FROM events WHERE (phone_number_id, cursor) IN \
          (SELECT phone_number_id, cursor FROM events WHERE retention_seconds = $1 AND epoch_start = $2 LIMIT $3)",
     epoch_count: "SELECT count(*) FROM \

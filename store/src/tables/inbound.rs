@@ -1,6 +1,6 @@
 //! `inbound`: what consumers sent, by number, message id and tag.
 
-use sealpost_database::{Connection, DatabaseError, Tx, sqlx::query};
+use sealpost_database::{Connection, DatabaseError, Tx, sqlx, sqlx::query};
 use sealpost_runtime::Timestamp;
 
 use super::{Erasure, column, epoch_at, record_at, time_at, time_column};
@@ -11,6 +11,7 @@ use crate::{
 };
 
 pub(crate) const ERASURE: Erasure = Erasure {
+    table: "inbound",
     epoch_delete: "DELETE FROM inbound WHERE (phone_number_id, message_id, tag) IN \
          (SELECT phone_number_id, message_id, tag FROM inbound WHERE retention_seconds = $1 AND epoch_start = $2 LIMIT $3)",
     epoch_count: "SELECT count(*) FROM \
@@ -25,6 +26,11 @@ pub(crate) const FIND: &str = "SELECT retention_seconds, epoch_start, appended_a
 /// Of several consumers that chose the same message id, the first one's.
 pub(crate) const LOAD: &str = "SELECT phone_number_id, tag, message_id, retention_seconds, epoch_start, sequence, sealed \
      FROM inbound WHERE phone_number_id = $1 AND message_id = $2 ORDER BY appended_at, tag LIMIT 1";
+
+/// A page of a person's records.
+pub(crate) const OF_PERSON: &str = "SELECT phone_number_id, tag, message_id, retention_seconds, epoch_start, sequence, \
+     appended_at, sealed FROM inbound WHERE phone_number_id = $1 AND tag = $2 AND message_id > $3 \
+     ORDER BY message_id LIMIT $4";
 
 const INSERT: &str = "INSERT INTO inbound (phone_number_id, message_id, tag, retention_seconds, epoch_start, sequence, \
      appended_at, sealed) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
@@ -59,6 +65,33 @@ pub(crate) async fn inbound_load(
     Ok(row
         .map(|row| record_at(&row, Direction::Inbound))
         .transpose()?)
+}
+
+/// A person's records after a message id, with the time when they were kept.
+pub(crate) async fn inbound_of_person(
+    db: &mut Connection,
+    number: &PhoneNumberId,
+    tag: Tag,
+    after: &[u8],
+    limit: u64,
+) -> Result<Vec<(Record, Timestamp)>, DatabaseError> {
+    let rows = query(OF_PERSON)
+        .bind(number.as_str())
+        .bind(tag.as_slice())
+        .bind(after)
+        .bind(column(limit))
+        .fetch_all(db)
+        .await?;
+    let found: Result<_, sqlx::Error> = rows
+        .iter()
+        .map(|row| {
+            Ok((
+                record_at(row, Direction::Inbound)?,
+                time_at(row, "appended_at")?,
+            ))
+        })
+        .collect();
+    Ok(found?)
 }
 
 pub(crate) async fn inbound_insert(

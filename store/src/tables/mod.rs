@@ -52,6 +52,7 @@ pub const MIGRATIONS: &[Migration] = &[
 
 /// How the rows of an epoch or a person leave one table. Epochs bind (retention, start, limit), persons (number, tag, limit).
 pub(crate) struct Erasure {
+    pub(crate) table: &'static str,
     pub(crate) epoch_delete: &'static str,
     pub(crate) epoch_count: &'static str,
     pub(crate) tag_delete: &'static str,

@@ -12,6 +12,7 @@ use crate::{
 };
 
 pub(crate) const ERASURE: Erasure = Erasure {
+    table: "outbound",
     epoch_delete: "DELETE FROM outbound WHERE (phone_number_id, message_id) IN \
          (SELECT phone_number_id, message_id FROM outbound WHERE retention_seconds = $1 AND epoch_start = $2 LIMIT $3)",
     epoch_count: "SELECT count(*) FROM \
@@ -25,6 +26,12 @@ pub(crate) const FIND: &str = "SELECT tag, retention_seconds, epoch_start, diges
 
 pub(crate) const LOAD: &str = "SELECT phone_number_id, tag, message_id, retention_seconds, epoch_start, sequence, \
      status, status_at, error_code, attempt, sealed FROM outbound WHERE phone_number_id = $1 AND message_id = $2";
+
+/// A page of a person's records. It sorts them, which are one person's and seldom asked for; an index for it would draw the
+/// planner off the one for dispatching.
+const OF_PERSON: &str = "SELECT phone_number_id, tag, message_id, retention_seconds, epoch_start, sequence, \
+     status, appended_at, sealed FROM outbound WHERE phone_number_id = $1 AND tag = $2 AND message_id > $3 \
+     ORDER BY message_id LIMIT $4";
 
 const INSERT: &str = "INSERT INTO outbound (phone_number_id, message_id, tag, retention_seconds, epoch_start, sequence, \
      digest, appended_at, status, status_at, error_code, attempt, lease_owner, lease_until, sealed) \
@@ -107,6 +114,31 @@ pub(crate) async fn outbound_load(
         error_code: small_at(&row, "error_code")?,
         attempt: small_at(&row, "attempt")?,
     }))
+}
+
+/// A person's records after a message id, with status and the time when they were kept.
+pub(crate) async fn outbound_of_person(
+    db: &mut Connection,
+    number: &PhoneNumberId,
+    tag: Tag,
+    after: &[u8],
+    limit: u64,
+) -> Result<Vec<(Record, Status, Timestamp)>, DatabaseError> {
+    let rows = query(OF_PERSON)
+        .bind(number.as_str())
+        .bind(tag.as_slice())
+        .bind(after)
+        .bind(column(limit))
+        .fetch_all(db)
+        .await?;
+    let found: Result<_, sqlx::Error> = rows
+        .iter()
+        .map(|row| {
+            let record = record_at(row, Direction::Outbound)?;
+            Ok((record, status_at(row)?, time_at(row, "appended_at")?))
+        })
+        .collect();
+    Ok(found?)
 }
 
 /// Keeps a record as accepted at `now` and leased to `owner`, which may be nobody, until `lease_until`.

@@ -20,6 +20,7 @@ const PLANS: &[(&str, &[&str])] = &[
     (outbound::ERASURE.epoch_delete, &["outbound_by_epoch"]),
     (outbound::ERASURE.epoch_count, &["outbound_by_epoch"]),
     (outbound::ERASURE.tag_delete, &["outbound_by_tag"]),
+    (inbound::OF_PERSON, &["inbound_by_tag"]),
     (
         outbound_leases::FREE,
         &[

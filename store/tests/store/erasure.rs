@@ -2,10 +2,10 @@
 
 use sealpost_database::{Kind, testing::TestDatabase};
 use sealpost_proto::{
-    record::v1::EpochId,
+    record::v1::{Direction, EpochId},
     store::v1::{
-        DeleteEpochsRequest, DeleteEpochsResponse, DeleteSubjectRequest, MessageStatus,
-        append_outbound_outcome::Outcome as Out,
+        DeleteEpochsRequest, DeleteEpochsResponse, DeleteSubjectRequest, ListSubjectRequest,
+        MessageStatus, append_outbound_outcome::Outcome as Out,
     },
 };
 use tonic::Code;
@@ -224,5 +224,34 @@ async fn limits_are_checked() {
             .await
             .unwrap_err();
         assert_eq!(refused.code(), Code::InvalidArgument);
+    }
+}
+
+#[tokio::test]
+async fn a_persons_records_are_listed_page_by_page_and_no_others() {
+    let bench = filled().await;
+    for (direction, expected) in [(Direction::Outbound, [1, 3]), (Direction::Inbound, [5, 7])] {
+        let (mut found, mut after) = (Vec::new(), bytes::Bytes::new());
+        loop {
+            let request = ListSubjectRequest {
+                phone_number_id: NUMBER.into(),
+                tag: id(1),
+                direction: direction.into(),
+                after: after.clone(),
+                limit: 1,
+            };
+            let answer = bench.client.clone().list_subject(request).await.unwrap();
+            let Some(kept) = answer.into_inner().records.pop() else {
+                break;
+            };
+            let is_out = direction == Direction::Outbound;
+            assert_eq!(kept.status() == MessageStatus::Sent, is_out);
+            assert!(kept.appended_at_ms > 0);
+            let record = kept.record.unwrap();
+            assert_eq!((record.direction(), record.tag), (direction, id(1)));
+            after = record.message_id.clone();
+            found.push(record.message_id);
+        }
+        assert_eq!(found, expected.map(id));
     }
 }

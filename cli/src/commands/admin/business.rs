@@ -7,6 +7,7 @@ use sealpost_proto::directory::v1::{
 use serde_json::{Value, json};
 
 use super::access::{Access, failed};
+use super::removal;
 use crate::output::Output;
 use crate::suite::service::Service;
 use crate::table::table;
@@ -22,6 +23,11 @@ pub enum Business {
     },
     /// List businesses
     List,
+    /// Remove a business with its numbers and tokens
+    Remove {
+        /// Its id
+        business_id: String,
+    },
 }
 
 impl Business {
@@ -30,6 +36,7 @@ impl Business {
         match self {
             Self::Create { name } => create(access, output, name).await,
             Self::List => list(access, output).await,
+            Self::Remove { business_id } => removal::business(access, output, business_id).await,
         }
     }
 }

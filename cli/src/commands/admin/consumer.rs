@@ -10,8 +10,8 @@ use crate::suite::service::Service;
 
 #[derive(Subcommand)]
 pub enum Consumer {
-    /// Delete a consumer's registration at the relay: the device, its keys, what waits for it, and what is remembered there. What a
-    /// number and a consumer said is erased with `sealpost admin erase`, number by number
+    /// Delete a consumer's registration at the relay: the device, its keys, what waits for it, and what is remembered there. What
+    /// numbers and a consumer said is erased with `sealpost admin erase`, which does this too with --all
     Remove {
         /// The consumer's phone number, E.164 digits
         phone_number: String,

@@ -6,15 +6,18 @@ mod chaos;
 mod clock;
 mod consumer;
 mod erase;
+mod export;
 mod number;
 mod number_move;
 mod public_key;
 mod receipt;
+mod removal;
 mod retention;
 mod status;
 mod subscription;
 mod token;
 mod vault;
+mod whose;
 
 use clap::{Args, Subcommand};
 
@@ -24,7 +27,8 @@ use access::AccessArgs;
 const EXAMPLES: &str = "Examples:
   sealpost admin status --dir sealpost-dev
   sealpost admin number set-retention 106540352242922 2h --dir sealpost-dev
-  sealpost admin erase --number 106540352242922 --peer 15550200000 --dir sealpost-dev
+  sealpost admin erase --phone 15550200000 --all --dir sealpost-dev
+  sealpost admin export --phone 15550200000 --number 106540352242922 --out person.export
   sealpost admin retention run --dry-run \\
       --address retention=10.0.0.9:7004 --cert operator.pem --key operator.key --ca ca.pem";
 
@@ -59,6 +63,7 @@ enum Command {
     #[command(subcommand)]
     Vault(vault::Vault),
     Erase(erase::Erase),
+    Export(export::Export),
     /// Runs of the retention jobs, and receipts of destruction
     #[command(subcommand)]
     Retention(retention::Retention),
@@ -82,6 +87,7 @@ impl Admin {
             Command::Token(command) => command.run(&access()?, output).await,
             Command::Vault(command) => command.run(&access()?, output).await,
             Command::Erase(command) => command.run(&access()?, output).await,
+            Command::Export(command) => command.run(&access()?, output).await,
             Command::Retention(command) => command.run(&access()?, output).await,
             Command::Clock(command) => command.run(&access()?, output).await,
             Command::Status(command) => command.run(&access()?, output).await,

@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 use super::access::{Access, failed};
 use super::number_move::{Move, Moves};
 use super::public_key::PublicKeyArgs;
+use super::removal;
 use super::vault;
 use crate::duration;
 use crate::output::Output;
@@ -54,6 +55,11 @@ pub enum Number {
     Move(Move),
     /// List the moves of numbers between regions
     Moves(Moves),
+    /// Remove a number: its keys, and with them all that it ever said; then its rows everywhere
+    Remove {
+        /// Its id
+        phone_number_id: String,
+    },
 }
 
 #[derive(Args)]
@@ -103,6 +109,9 @@ impl Number {
             Self::Provision(provision) => provision.run(access, output).await,
             Self::Move(asked) => asked.run(access, output).await,
             Self::Moves(asked) => asked.run(access, output).await,
+            Self::Remove { phone_number_id } => {
+                removal::number(access, output, phone_number_id).await
+            }
         }
     }
 }

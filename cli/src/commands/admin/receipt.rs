@@ -6,7 +6,7 @@ use base64::engine::general_purpose::STANDARD;
 use prost::Message;
 use sealpost_envelope::VerifyingKey;
 use sealpost_proto::vault::v1::receipt_statement::Destroyed;
-use sealpost_proto::vault::v1::{Receipt, ReceiptStatement};
+use sealpost_proto::vault::v1::{ErasedSubject, Receipt, ReceiptStatement};
 use serde_json::{Value, json};
 
 const DOMAIN: &str = "sealpost/receipt/v1";
@@ -60,6 +60,12 @@ impl<'a> ReadReceipt<'a> {
                 hex::encode(&subject.tag),
                 subject.phone_number_id
             ),
+            Some(Destroyed::Number(number)) => format!("number {}", number.phone_number_id),
+            Some(Destroyed::Person(person)) => format!(
+                "a person at {} of {} numbers",
+                person.subjects.len(),
+                person.subjects.len() + person.unknown_at.len()
+            ),
             None => "nothing".to_owned(),
         }
     }
@@ -76,9 +82,14 @@ impl<'a> ReadReceipt<'a> {
                 "retention_seconds": epoch.retention_seconds,
                 "start_seconds": epoch.start_seconds,
             }}),
-            Some(Destroyed::Subject(subject)) => json!({"subject": {
-                "phone_number_id": subject.phone_number_id,
-                "tag": hex::encode(&subject.tag),
+            Some(Destroyed::Subject(subject)) => json!({"subject": describe(subject)}),
+            Some(Destroyed::Number(number)) => json!({"number": {
+                "phone_number_id": number.phone_number_id,
+                "vault_fingerprint": hex::encode(&number.fingerprint),
+            }}),
+            Some(Destroyed::Person(person)) => json!({"person": {
+                "subjects": person.subjects.iter().map(describe).collect::<Vec<_>>(),
+                "unknown_at": person.unknown_at,
             }}),
             None => Value::Null,
         };
@@ -93,11 +104,17 @@ impl<'a> ReadReceipt<'a> {
     }
 }
 
+fn describe(subject: &ErasedSubject) -> Value {
+    json!({
+        "phone_number_id": subject.phone_number_id,
+        "tag": hex::encode(&subject.tag),
+    })
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use sealpost_envelope::{OsEntropy, SigningKey};
-    use sealpost_proto::vault::v1::ErasedSubject;
 
     use super::*;
 

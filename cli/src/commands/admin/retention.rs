@@ -1,8 +1,9 @@
 //! `sealpost admin retention`.
 
 use clap::Subcommand;
+use sealpost_proto::record::v1::EpochId;
 use sealpost_proto::retention::v1::{
-    ListReceiptsRequest, ListRunsRequest, Run, RunNowRequest, StoredReceipt,
+    ListReceiptsRequest, ListRunsRequest, Run, RunNowRequest, ServiceRows, StoredReceipt,
 };
 use serde_json::{Value, json};
 
@@ -17,8 +18,11 @@ pub enum Retention {
     /// Run every job now
     Run {
         /// Only say what would go
-        #[arg(long)]
+        #[arg(long, conflicts_with = "again")]
         dry_run: bool,
+        /// Delete once more what was destroyed in the last 35 days: after a store was restored from a backup
+        #[arg(long)]
+        again: bool,
     },
     /// List earlier runs, newest first
     Runs {
@@ -38,30 +42,40 @@ impl Retention {
     /// Does it.
     pub async fn run(self, access: &Access, output: Output) -> anyhow::Result<()> {
         match self {
-            Self::Run { dry_run } => run(access, output, dry_run).await,
+            Self::Run { dry_run, again } => run(access, output, dry_run, again).await,
             Self::Runs { limit } => runs(access, output, limit).await,
             Self::Receipts { limit } => receipts(access, output, limit).await,
         }
     }
 }
 
-async fn run(access: &Access, output: Output, dry_run: bool) -> anyhow::Result<()> {
-    let ran = access
+async fn run(access: &Access, output: Output, dry_run: bool, again: bool) -> anyhow::Result<()> {
+    let said = access
         .retention()?
-        .run_now(RunNowRequest { dry_run })
+        .run_now(RunNowRequest { dry_run, again })
         .await
         .map_err(failed(Service::Retention))?
-        .into_inner()
-        .run
-        .unwrap_or_default();
+        .into_inner();
+    let ran = said.run.unwrap_or_default();
     let verb = if ran.dry_run { "would be" } else { "were" };
-    output.say(
-        &format!(
-            "run {}: {} epoch keys {verb} destroyed, {} rows in stores and {} in the relay {verb} deleted",
-            ran.run_id, ran.epochs_destroyed, ran.store_rows_deleted, ran.relay_rows_deleted
-        ),
-        &describe(&ran),
-    )?;
+    let mut words = format!(
+        "run {}: {} epoch keys {verb} destroyed, {} rows in stores and {} in the relay {verb} deleted",
+        ran.run_id, ran.epochs_destroyed, ran.store_rows_deleted, ran.relay_rows_deleted
+    );
+    for rows in &said.rows {
+        let table = if rows.table.is_empty() {
+            "all tables"
+        } else {
+            &rows.table
+        };
+        words.push_str(&format!("\n  {}, {table}: {}", rows.service, rows.rows));
+    }
+    let mut whole = describe(&ran);
+    let rows = |rows: &ServiceRows| json!({"service": rows.service, "table": rows.table, "rows": rows.rows});
+    whole["rows"] = said.rows.iter().map(rows).collect();
+    let epoch = |epoch: &EpochId| json!({"retention_seconds": epoch.retention_seconds, "start_seconds": epoch.start_seconds});
+    whole["epochs"] = said.epochs.iter().map(epoch).collect();
+    output.say(&words, &whole)?;
     anyhow::ensure!(
         ran.failure.is_empty(),
         "the run failed with {}: mend that and run it again{}",

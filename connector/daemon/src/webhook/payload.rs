@@ -125,8 +125,8 @@ pub(crate) fn bytes(body: &Value, callback: Option<&Vec<u8>>) -> Zeroizing<Vec<u
     Zeroizing::new(body.to_string().into_bytes())
 }
 
-/// The part of a message that depends on its type.
-fn content(content: &Content) -> Option<Map<String, Value>> {
+/// The part of a message that depends on its type; none for one that webhooks do not tell.
+pub(crate) fn content(content: &Content) -> Option<Map<String, Value>> {
     let (kind, value) = match &content.body {
         Some(Body::Text(text)) => ("text", json!({ "body": text.body })),
         Some(Body::Reaction(reaction)) => {

@@ -137,4 +137,13 @@ impl DirectoryService for Directory {
     ) -> Answer<AdvanceNumberMoveResponse> {
         absent()
     }
+    async fn delete_number(&self, _: Request<DeleteNumberRequest>) -> Answer<DeleteNumberResponse> {
+        absent()
+    }
+    async fn delete_business(
+        &self,
+        _: Request<DeleteBusinessRequest>,
+    ) -> Answer<DeleteBusinessResponse> {
+        absent()
+    }
 }

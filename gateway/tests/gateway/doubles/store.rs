@@ -436,4 +436,7 @@ impl StoreService for Store {
     async fn delete_number(&self, _: Request<DeleteNumberRequest>) -> Answer<DeleteNumberResponse> {
         Err(Status::unimplemented("not in this double"))
     }
+    async fn list_subject(&self, _: Request<ListSubjectRequest>) -> Answer<ListSubjectResponse> {
+        Err(Status::unimplemented("not in this double"))
+    }
 }

@@ -415,6 +415,24 @@ impl KeyVaultService for Vault {
     async fn erase_subject(&self, _: Request<EraseSubjectRequest>) -> Answer<EraseSubjectResponse> {
         absent()
     }
+    async fn erase_person(&self, _: Request<ErasePersonRequest>) -> Answer<ErasePersonResponse> {
+        absent()
+    }
+    async fn remove_number(&self, _: Request<RemoveNumberRequest>) -> Answer<RemoveNumberResponse> {
+        absent()
+    }
+    async fn list_receipts(&self, _: Request<ListReceiptsRequest>) -> Answer<ListReceiptsResponse> {
+        absent()
+    }
+    async fn find_subject(&self, _: Request<FindSubjectRequest>) -> Answer<FindSubjectResponse> {
+        absent()
+    }
+    async fn export_subject(
+        &self,
+        _: Request<ExportSubjectRequest>,
+    ) -> Answer<ExportSubjectResponse> {
+        absent()
+    }
     async fn confirm_clock(&self, _: Request<ConfirmClockRequest>) -> Answer<ConfirmClockResponse> {
         absent()
     }

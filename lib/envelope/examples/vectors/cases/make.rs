@@ -143,7 +143,7 @@ fn wraps() -> Vec<(WrapCase, ContentKey)> {
 fn wrap(name: &str, digits: &str, direction: WrapDirection, length: u64) -> (WrapCase, ContentKey) {
     let (sender, recipient) = match direction {
         WrapDirection::Outbound => ("business signing", "vault hpke"),
-        WrapDirection::Inbound => ("vault signing", "business hpke"),
+        WrapDirection::Inbound | WrapDirection::Export => ("vault signing", "business hpke"),
     };
     let (sender_key, recipient_key) = (signing(sender), hpke(recipient));
     let nonce = &bytes(&format!("{name}: context nonce"))[..16];

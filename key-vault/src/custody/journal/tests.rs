@@ -1,0 +1,109 @@
+#![allow(clippy::unwrap_used)]
+use super::*;
+
+const T: Timestamp = Timestamp::from_secs(1_700_000_000);
+
+struct Fixture {
+    folder: tempfile::TempDir,
+    root: Arc<RootKey>,
+}
+
+impl Fixture {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let root = RootKey::create(&folder.path().join("root.key"), &mut OsEntropy).unwrap();
+        Self {
+            folder,
+            root: Arc::new(root),
+        }
+    }
+
+    fn journal(&self) -> Journal {
+        Journal::new(self.folder.path(), self.root.clone())
+    }
+
+    fn file(&self) -> PathBuf {
+        self.folder.path().join(FILE)
+    }
+}
+
+fn entry(mark: u8, at: Timestamp) -> Entry {
+    Entry {
+        number: "106540352242922".to_owned(),
+        erased: Erased::Subject(Tag([mark; 16])),
+        at,
+    }
+}
+
+#[test]
+fn what_was_added_is_read_by_the_next_process_in_its_order_and_nobody_else_reads_it() {
+    let fixture = Fixture::new();
+    assert_eq!(fixture.journal().entries().unwrap(), []);
+    let number = Entry {
+        number: "1".repeat(MAX_NUMBER),
+        erased: Erased::Number([9; 16]),
+        at: T,
+    };
+    let added = [entry(1, T), number, entry(2, T)];
+    for entry in &added {
+        fixture.journal().append(entry).unwrap();
+    }
+    assert_eq!(fixture.journal().entries().unwrap(), added);
+    let bytes = fs::read(fixture.file()).unwrap();
+    assert_eq!(bytes.len(), 3 * SEALED_LEN);
+    for open in [&[1; 16][..], b"106540352242922"] {
+        assert!(!bytes.windows(open.len()).any(|window| window == open));
+    }
+    files::check_private(&fixture.file()).unwrap();
+}
+
+#[test]
+fn what_a_power_cut_left_of_the_last_entry_is_dropped_and_the_next_takes_its_place() {
+    for torn in [vec![7; 5], vec![0; SEALED_LEN]] {
+        let fixture = Fixture::new();
+        fixture.journal().append(&entry(1, T)).unwrap();
+        let mut bytes = fs::read(fixture.file()).unwrap();
+        bytes.extend_from_slice(&torn);
+        fs::write(fixture.file(), bytes).unwrap();
+        assert_eq!(fixture.journal().entries().unwrap(), [entry(1, T)]);
+        fixture.journal().append(&entry(2, T)).unwrap();
+        let both = [entry(1, T), entry(2, T)];
+        assert_eq!(fixture.journal().entries().unwrap(), both);
+    }
+}
+
+#[test]
+fn an_entry_that_somebody_changed_or_another_key_sealed_stops_the_vault() {
+    let fixture = Fixture::new();
+    for mark in 1..=3 {
+        fixture.journal().append(&entry(mark, T)).unwrap();
+    }
+    let stranger = Fixture::new();
+    fs::copy(fixture.file(), stranger.file()).unwrap();
+    assert!(matches!(
+        stranger.journal().entries(),
+        Err(KeyringError::Sealed)
+    ));
+    let mut bytes = fs::read(fixture.file()).unwrap();
+    bytes[SEALED_LEN + 20] ^= 1;
+    fs::write(fixture.file(), bytes).unwrap();
+    assert!(matches!(
+        fixture.journal().entries(),
+        Err(KeyringError::Sealed)
+    ));
+}
+
+#[test]
+fn only_what_is_older_than_any_backup_may_be_is_forgotten() {
+    let fixture = Fixture::new();
+    let second = Duration::from_secs(1);
+    for (mark, at) in [(1, T), (2, T + second), (3, T + MEMORY)] {
+        fixture.journal().append(&entry(mark, at)).unwrap();
+    }
+    assert_eq!(fixture.journal().trim(T + MEMORY).unwrap(), 3);
+    assert_eq!(fixture.journal().trim(T + MEMORY + second).unwrap(), 2);
+    let left = fixture.journal().entries().unwrap();
+    assert_eq!(left[0], entry(2, T + second));
+    fixture.journal().append(&entry(4, T + MEMORY)).unwrap();
+    assert_eq!(fixture.journal().entries().unwrap().len(), 3);
+}

@@ -1,0 +1,153 @@
+//! `erased`, and how a person's rows go.
+//!
+//! Invariant: a person goes by the tag, never by the subject's id alone: who came back after an erasure has the id again, and
+//! another tag.
+
+use sealpost_database::{
+    Connection, DatabaseError, Tx,
+    sqlx::{query, query_as, query_scalar},
+};
+
+use super::{int, uint};
+use crate::subject::{SubjectId, Tag};
+
+/// The present tag of a subject.
+pub(crate) async fn subject_tag(
+    db: &mut Connection,
+    number: &str,
+    id: SubjectId,
+) -> Result<Option<Tag>, DatabaseError> {
+    let tag: Option<Vec<u8>> =
+        query_scalar("SELECT tag FROM subjects WHERE number = $1 AND subject_id = $2")
+            .bind(number)
+            .bind(&id.0[..])
+            .fetch_optional(db)
+            .await?;
+    Ok(tag.and_then(|tag| Tag::from_slice(&tag)))
+}
+
+/// Deletes a subject with its sessions and pending records, and keeps its tag. False, and nothing done, when it is not there.
+pub(crate) async fn subject_erase(
+    tx: &mut Tx,
+    number: &str,
+    tag: Tag,
+    at_ms: u64,
+) -> Result<bool, DatabaseError> {
+    let id: Option<Vec<u8>> =
+        query_scalar("DELETE FROM subjects WHERE number = $1 AND tag = $2 RETURNING subject_id")
+            .bind(number)
+            .bind(&tag.0[..])
+            .fetch_optional(&mut **tx)
+            .await?;
+    let Some(id) = id else {
+        return Ok(false);
+    };
+    query("DELETE FROM sessions WHERE number = $1 AND subject_id = $2")
+        .bind(number)
+        .bind(&id)
+        .execute(&mut **tx)
+        .await?;
+    query("DELETE FROM pending WHERE number = $1 AND tag = $2")
+        .bind(number)
+        .bind(&tag.0[..])
+        .execute(&mut **tx)
+        .await?;
+    erased_insert(tx, number, tag, Some(id), at_ms).await?;
+    Ok(true)
+}
+
+/// Keeps the tag of a subject that is not there. Answers whether it was not known yet; false also when there is no such number.
+pub(crate) async fn erased_mark(
+    tx: &mut Tx,
+    number: &str,
+    tag: Tag,
+    at_ms: u64,
+) -> Result<bool, DatabaseError> {
+    let known: Option<String> = query_scalar("SELECT number FROM numbers WHERE number = $1")
+        .bind(number)
+        .fetch_optional(&mut **tx)
+        .await?;
+    match known {
+        Some(_) => erased_insert(tx, number, tag, None, at_ms).await,
+        None => Ok(false),
+    }
+}
+
+async fn erased_insert(
+    tx: &mut Tx,
+    number: &str,
+    tag: Tag,
+    id: Option<Vec<u8>>,
+    at_ms: u64,
+) -> Result<bool, DatabaseError> {
+    let done = query(
+        "INSERT INTO erased (number, tag, erased_at_ms, subject_id) VALUES ($1, $2, $3, $4)
+         ON CONFLICT (number, tag) DO NOTHING",
+    )
+    .bind(number)
+    .bind(&tag.0[..])
+    .bind(int(at_ms))
+    .bind(id)
+    .execute(&mut **tx)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// Whether a tag is known as an erased person's.
+pub(crate) async fn erased_exists(
+    db: &mut Connection,
+    number: &str,
+    tag: Tag,
+) -> Result<bool, DatabaseError> {
+    let found: Option<i64> =
+        query_scalar("SELECT erased_at_ms FROM erased WHERE number = $1 AND tag = $2")
+            .bind(number)
+            .bind(&tag.0[..])
+            .fetch_optional(db)
+            .await?;
+    Ok(found.is_some())
+}
+
+/// Tag and time of the last erasure of a subject, as long as whom it was of is remembered.
+pub(crate) async fn erased_last(
+    db: &mut Connection,
+    number: &str,
+    id: SubjectId,
+) -> Result<Option<(Tag, u64)>, DatabaseError> {
+    let found: Option<(Vec<u8>, i64)> = query_as(
+        "SELECT tag, erased_at_ms FROM erased WHERE number = $1 AND subject_id = $2
+         ORDER BY erased_at_ms DESC LIMIT 1",
+    )
+    .bind(number)
+    .bind(&id.0[..])
+    .fetch_optional(db)
+    .await?;
+    Ok(found.and_then(|(tag, at)| Some((Tag::from_slice(&tag)?, uint(at)))))
+}
+
+/// Forgets which subjects the tags erased no later than `latest_ms` were, a thousand at most.
+pub(crate) async fn erased_forget_subjects(
+    tx: &mut Tx,
+    latest_ms: u64,
+) -> Result<(), DatabaseError> {
+    query(
+        "UPDATE erased SET subject_id = NULL WHERE (number, tag) IN
+             (SELECT number, tag FROM erased WHERE subject_id IS NOT NULL AND erased_at_ms <= $1 LIMIT 1000)",
+    )
+    .bind(int(latest_ms))
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
+/// Deletes the tags erased no later than `latest_ms`, a thousand at most.
+pub(crate) async fn erased_forget(tx: &mut Tx, latest_ms: u64) -> Result<(), DatabaseError> {
+    query(
+        "DELETE FROM erased WHERE (number, tag) IN
+             (SELECT number, tag FROM erased WHERE erased_at_ms <= $1 ORDER BY erased_at_ms LIMIT 1000)",
+    )
+    .bind(int(latest_ms))
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
