@@ -2,6 +2,7 @@
 
 use anyhow::{Context, ensure};
 use sealpost_tests::chat::Chat;
+use sealpost_tests::consumer::Consumer;
 use sealpost_tests::rest::{self, Rest};
 use sealpost_tests::{Options, Suite};
 use serde_json::Value;
@@ -13,12 +14,13 @@ use super::at_rest::{on_disk, receipts, records};
 async fn a_removed_number_is_gone_everywhere_and_another_speaks_on() -> anyhow::Result<()> {
     let suite = Suite::up(Options {
         numbers: 2,
-        consumers: 1,
+        consumers: 2,
         ..Options::default()
     })
     .await?;
     let rest = Rest::of(&suite)?;
     let chat = Chat::start(&suite, 0)?;
+    let other = Consumer::online(&suite, 1)?;
     for (number, text) in [(0, "from the first"), (1, "from the second")] {
         let id = rest
             .send(suite.number(number), &rest::text(&chat.phone, text))
@@ -74,6 +76,11 @@ async fn a_removed_number_is_gone_everywhere_and_another_speaks_on() -> anyhow::
         .await?;
     chat.wait_for_text("and on", SOON).await?;
     chat.quit().await?;
+    // The connector still names the removed number: its stream goes on with the other.
+    other.text(&suite, 1, "heard all the same").await?;
+    let heard = suite.webhook.wait_for_messages(&other.phone, 1, SOON);
+    assert_eq!(heard.await?[0].object["text"]["body"], "heard all the same");
+    other.offline().await?;
     for name in ["gateway", "relay", "store", "directory", "key-vault"] {
         suite.stop(name).await?;
     }

@@ -19,7 +19,7 @@ use tokio::{
     time::{Instant, sleep_until, timeout},
 };
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Status, Streaming};
+use tonic::{Code, Status, Streaming};
 
 use super::{
     Ack, Delivery, Incoming, Refusal, Subscription, Warning,
@@ -55,6 +55,8 @@ pub(super) struct Task {
     /// How often the event at a place did not open.
     failed: HashMap<(NumberId, u64), u32>,
     delays: ExponentialBackoff,
+    /// Whether the gateway is asked for each number before the stream is opened, known or not.
+    asks_anew: bool,
 }
 
 /// Why a stream was left.
@@ -101,6 +103,7 @@ impl Task {
             unsaid: BTreeMap::new(),
             failed: HashMap::new(),
             delays: delays(),
+            asks_anew: false,
         }
     }
 
@@ -159,7 +162,7 @@ impl Task {
                 answer = open.answers.message() => match answer {
                     Ok(Some(answer)) => self.receive(answer).await,
                     Ok(None) => Some(End::Broken),
-                    Err(status) => Some(broken(&status)),
+                    Err(status) => Some(self.broken(&status)),
                 },
                 () = sleep_until(renew_at), if open.renew_at.is_some() => Some(End::Broken),
             };
@@ -174,7 +177,7 @@ impl Task {
         let mut numbers = Vec::new();
         let mut untrusted = Vec::new();
         for number in &self.subscription.numbers {
-            match self.vaults.signer(number, false).await {
+            match self.vaults.signer(number, self.asks_anew).await {
                 Ok(_) => numbers.push(number.as_str().to_owned()),
                 Err(error) if error.is_transient() => return Err(error),
                 Err(SdkError::Untrusted(_)) => untrusted.push(number.clone()),
@@ -208,13 +211,32 @@ impl Task {
         )
         .await
         .unwrap_or_else(|_| Err(Status::deadline_exceeded("not opened in time")))
-        .map_err(|status| SdkError::from_status(&status))?
+        .map_err(|status| {
+            self.note_refusal(&status);
+            SdkError::from_status(&status)
+        })?
         .into_inner();
         Ok(Open {
             requests,
             answers,
             renew_at,
         })
+    }
+
+    fn broken(&mut self, status: &Status) -> End {
+        if reason_of(status).as_deref() == Some("SUBSCRIPTION_REPLACED") {
+            tracing::error!("another process opened this subscription; its name must be its own");
+            return End::Replaced;
+        }
+        self.note_refusal(status);
+        let code = status.code().description();
+        tracing::warn!(code, "the event stream broke");
+        End::Broken
+    }
+
+    /// A stream is refused whole when the token may not act for one of its numbers any more; asking for each leaves out that one.
+    fn note_refusal(&mut self, status: &Status) {
+        self.asks_anew |= status.code() == Code::PermissionDenied;
     }
 
     async fn receive(&mut self, answer: SubscribeEventsResponse) -> Option<End> {
@@ -354,16 +376,6 @@ fn acknowledgement(number: &NumberId, cursor: u64) -> SubscribeEventsRequest {
     SubscribeEventsRequest {
         request: Some(request),
     }
-}
-
-fn broken(status: &Status) -> End {
-    if reason_of(status).as_deref() == Some("SUBSCRIPTION_REPLACED") {
-        tracing::error!("another process opened this subscription; its name must be its own");
-        return End::Replaced;
-    }
-    let code = status.code().description();
-    tracing::warn!(code, "the event stream broke");
-    End::Broken
 }
 
 fn refused_wrap(error: EnvelopeError) {
