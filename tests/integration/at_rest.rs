@@ -16,6 +16,7 @@ use sealpost_proto::vault::v1::{
 use sealpost_runtime::Role;
 use sealpost_tests::Suite;
 use sealpost_tests::binaries::SERVICES;
+use sealpost_tests::database::Kind;
 use sealpost_tests::search::{holders, rows_of};
 use serde_json::Value;
 
@@ -182,20 +183,54 @@ pub async fn all_receipted(suite: &Suite, records: &[Record]) -> anyhow::Result<
     Ok(())
 }
 
-/// Copies `below` of the suite's folder as a disk's snapshot would: every process stands still meanwhile. Leaves out what
-/// no backup has: shared memory, and the keyring.
+/// A database's dump, in the copy of its service's folder.
+const DUMP: &str = "database.sql";
+
+/// Copies `below` of the suite's folder as a disk's snapshot would, and what it has on a server as an operator's backup would:
+/// every process stands still meanwhile. Leaves out what no backup has: shared memory, and the keyring.
 pub fn snapshot(suite: &Suite, below: &str, to: &Path) -> anyhow::Result<()> {
     let _still = Still::all(suite)?;
     copy(&suite.dir().join(below), to, &|path| {
         path.ends_with("key-vault/keyring") || path.extension().is_some_and(|name| name == "db-shm")
-    })
+    })?;
+    for (name, folder) in on_server(suite, below) {
+        fs::write(to.join(folder).join(DUMP), suite.dump(name)?)?;
+    }
+    Ok(())
 }
 
 /// Puts a copy back: what lies at `below` is deleted first, but for what no backup has.
 pub fn restore(suite: &Suite, below: &str, from: &Path) -> anyhow::Result<()> {
     let there = suite.dir().join(below);
     delete(&there)?;
-    copy(from, &there, &|_| false)
+    copy(from, &there, &|path| path.ends_with(DUMP))?;
+    for (name, folder) in on_server(suite, below) {
+        suite.put_back(name, &from.join(folder).join(DUMP))?;
+    }
+    Ok(())
+}
+
+/// Services whose folders are `below` and whose databases are on a server; each with its folder's place below that.
+fn on_server(suite: &Suite, below: &str) -> Vec<(&'static str, PathBuf)> {
+    let place = |name| {
+        Some((
+            name,
+            Path::new("data")
+                .join(name)
+                .strip_prefix(below)
+                .ok()?
+                .to_owned(),
+        ))
+    };
+    let is_there = |(name, _): &(&str, _)| suite.database_url(name).is_ok();
+    match suite.kind() {
+        Kind::Sqlite => Vec::new(),
+        Kind::Postgres => SERVICES
+            .into_iter()
+            .filter_map(place)
+            .filter(is_there)
+            .collect(),
+    }
 }
 
 /// Copies a folder, but for the paths that `without` names.

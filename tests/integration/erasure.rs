@@ -11,7 +11,6 @@ use sealpost_proto::vault::v1::Refusal;
 use sealpost_runtime::Role;
 use sealpost_tests::binaries::SERVICES;
 use sealpost_tests::chat::Chat;
-use sealpost_tests::database::Kind;
 use sealpost_tests::rest::{self, Rest};
 use sealpost_tests::{Options, Suite};
 use serde_json::Value;
@@ -54,8 +53,6 @@ async fn an_erased_person_is_gone_and_an_earlier_copy_of_the_store_opens_for_oth
 -> anyhow::Result<()> {
     let suite = Suite::up(Options {
         consumers: 2,
-        // Copies of files are what is stolen here.
-        database: Some(Kind::Sqlite),
         ..Options::default()
     })
     .await?;
@@ -160,8 +157,6 @@ async fn an_erased_person_is_gone_and_an_earlier_copy_of_the_store_opens_for_oth
 async fn a_vault_restored_from_a_backup_forgets_again_whom_it_had_erased() -> anyhow::Result<()> {
     let suite = Suite::up(Options {
         consumers: 2,
-        // Copies of files are what is restored here.
-        database: Some(Kind::Sqlite),
         ..Options::default()
     })
     .await?;

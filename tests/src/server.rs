@@ -3,7 +3,7 @@
 //! The bytes need a superuser on this machine: the throw-away cluster's.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, ensure};
@@ -51,12 +51,29 @@ impl Suite {
             .context("a database on a server")
     }
 
-    /// What `pg_dump` says of an instance's database.
+    /// What `pg_dump` says of an instance's database: what brings it back as it is.
     ///
     /// # Errors
     /// When it fails.
     pub fn dump(&self, name: &str) -> anyhow::Result<Vec<u8>> {
-        run("pg_dump", &["--dbname", &self.owner_url(name)?])
+        let url = self.owner_url(name)?;
+        run("pg_dump", &["--clean", "--if-exists", "--dbname", &url])
+    }
+
+    /// Makes an instance's database what it was when that dump was taken. Nobody may have it open.
+    ///
+    /// # Errors
+    /// When the dump does not read, or the server refuses it; then the database is as before.
+    pub fn put_back(&self, name: &str, dump: &Path) -> anyhow::Result<()> {
+        let (url, dump) = (self.owner_url(name)?, dump.display().to_string());
+        let all_or_nothing = [
+            "--single-transaction",
+            "--set",
+            "ON_ERROR_STOP=1",
+            "--quiet",
+        ];
+        let arguments = [&all_or_nothing[..], &["--file", &dump, "--dbname", &url]].concat();
+        run("psql", &arguments).map(drop)
     }
 
     /// The files of an instance's database as they lie on disk, deleted rows and all.
