@@ -65,7 +65,7 @@ pub enum RelayError {
     /// A newer stream took over.
     #[error("a newer stream took over")]
     StreamReplaced,
-    /// A collector gave no sign of life in time, and others may have what it had.
+    /// A collector gave no sign of life in time, or acknowledged nothing, and others may have what it had.
     #[error("the lease lapsed")]
     LeaseLapsed,
     /// The system gave no random bytes.

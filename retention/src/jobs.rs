@@ -9,6 +9,7 @@ mod deletion;
 
 use std::sync::Arc;
 
+use sealpost_failpoints::failpoint;
 use sealpost_proto::vault::v1::Receipt;
 use sealpost_runtime::{Clock, Timestamp};
 use tokio::sync::Mutex;
@@ -121,7 +122,9 @@ impl Inner {
     }
 
     async fn work(&self, findings: &mut Findings) {
-        match self.peers.destroy_expired(false).await {
+        let destroyed = self.peers.destroy_expired(false).await;
+        failpoint!("run.destroyed");
+        match destroyed {
             Ok(receipts) => self.keep_destroyed(receipts, findings).await,
             Err(status) => findings.fail(Failure::of_vault(&status)),
         }
@@ -169,6 +172,7 @@ impl Inner {
                 let deleted = self.deletion().epochs(store, &epochs).await;
                 gone &= tally(&self.store_name(at), &deleted, findings);
             }
+            failpoint!("run.deleted");
             self.note_deleted(gone, epoch_ids, now).await?;
         }
     }

@@ -5,15 +5,19 @@
 mod adversary;
 mod at_rest;
 mod chaos;
+mod clocks;
 mod contents;
 mod conversation;
 mod crash;
 mod deploy;
 mod devices;
+mod disk;
 mod erasure;
 mod expiry;
 mod export;
+mod failpoints;
 mod garbage;
+mod hops;
 mod instances;
 mod interop;
 mod postgres;
@@ -27,7 +31,7 @@ mod retention_page;
 mod retransmission;
 mod roles;
 mod secrecy;
-
+mod slow;
 mod standing;
 mod stolen_backup;
 mod tokens;

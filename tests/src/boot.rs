@@ -11,6 +11,7 @@ use tokio::time::sleep;
 
 use crate::binaries;
 use crate::database::{self, Kind};
+use crate::failpoints::{self, Orders};
 use crate::progress;
 use crate::run_file::RunFile;
 
@@ -52,6 +53,8 @@ pub struct Options {
     pub replicas: u32,
     /// What to boot on, whatever the environment picks.
     pub database: Option<Kind>,
+    /// Whether the binaries are those with failpoints, ordered by [`Suite::orders`](crate::Suite::orders).
+    pub failpoints: bool,
 }
 
 impl Default for Options {
@@ -64,6 +67,7 @@ impl Default for Options {
             regions: &[],
             replicas: 1,
             database: None,
+            failpoints: false,
         }
     }
 }
@@ -87,12 +91,20 @@ pub(crate) struct Booted {
     pub(crate) dir: PathBuf,
     /// A superuser of the server that it is on.
     pub(crate) server: Option<String>,
+    /// The `sealpost` command that started it.
+    pub(crate) program: PathBuf,
+    /// What its failpoints are told.
+    pub(crate) orders: Orders,
     pub(crate) run: RunFile,
 }
 
 /// Boots a suite whose webhooks go to `webhook`, and waits until it is healthy.
 pub(crate) async fn boot(options: &Options, webhook: &str) -> anyhow::Result<Booted> {
-    let program = binaries::sealpost()?;
+    let program = if options.failpoints {
+        binaries::sealpost_with_failpoints()?
+    } else {
+        binaries::sealpost()?
+    };
     let kind = options.kind()?;
     let server = match kind {
         Kind::Sqlite => String::new(),
@@ -104,6 +116,7 @@ pub(crate) async fn boot(options: &Options, webhook: &str) -> anyhow::Result<Boo
         .keep();
     let dir = folder.join("suite");
     fs::create_dir(&dir)?;
+    let orders = Orders::new(folder.join("failpoints"));
     let said = File::create(folder.join("up.out"))?;
     let mut command = Command::new("sh");
     command
@@ -134,6 +147,7 @@ pub(crate) async fn boot(options: &Options, webhook: &str) -> anyhow::Result<Boo
     }
     let start = Instant::now();
     let mut up = command
+        .env(failpoints::FOLDER, orders.folder())
         .stdin(Stdio::piped())
         .stdout(said.try_clone()?)
         .stderr(said)
@@ -167,6 +181,8 @@ pub(crate) async fn boot(options: &Options, webhook: &str) -> anyhow::Result<Boo
         run: RunFile::load(&run_file)?,
         folder,
         dir,
+        program,
+        orders,
         server: match kind {
             Kind::Sqlite => None,
             Kind::Postgres => Some(testing::server_url().await),

@@ -7,10 +7,11 @@ use std::time::Duration;
 use anyhow::Context;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
-use tokio::process::{Child, ChildStdin, Command};
+use tokio::process::{Child, ChildStdin};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
 
 use crate::Suite;
-use crate::binaries;
 use crate::journal::Journal;
 
 /// A running chat; killed when dropped.
@@ -21,6 +22,7 @@ pub struct Chat {
     pub said: Arc<Journal<Value>>,
     child: Child,
     input: ChildStdin,
+    reading: JoinHandle<()>,
 }
 
 impl Chat {
@@ -50,7 +52,8 @@ impl Chat {
     }
 
     fn run(suite: &Suite, phone: &str, who: &[&str]) -> anyhow::Result<Self> {
-        let mut child = Command::new(binaries::sealpost()?)
+        let mut child = suite
+            .program()
             .args(["--json", "chat", "--dir"])
             .arg(suite.dir())
             .args(who)
@@ -62,7 +65,7 @@ impl Chat {
         let output = child.stdout.take().context("its output")?;
         let said = Arc::new(Journal::default());
         let journal = said.clone();
-        tokio::spawn(async move {
+        let reading = tokio::spawn(async move {
             let mut lines = BufReader::new(output).lines();
             while let Ok(Some(line)) = lines.next_line().await {
                 journal.push(serde_json::from_str(&line).unwrap_or(Value::String(line)));
@@ -73,6 +76,7 @@ impl Chat {
             said,
             child,
             input,
+            reading,
         })
     }
 
@@ -104,13 +108,30 @@ impl Chat {
         self.said.find("a text at the chat", limit, wanted).await
     }
 
+    /// Waits until it has died and all that it said is read; answers that.
+    ///
+    /// # Errors
+    /// When it lives on.
+    pub async fn ended(mut self) -> anyhow::Result<Vec<Value>> {
+        timeout(Duration::from_secs(20), self.silent()).await?;
+        timeout(Duration::from_secs(20), self.child.wait()).await??;
+        Ok(self.said.all())
+    }
+
+    /// Waits until it says nothing any more.
+    pub async fn silent(&mut self) {
+        if !self.reading.is_finished() {
+            let _ = (&mut self.reading).await;
+        }
+    }
+
     /// Ends it in order.
     ///
     /// # Errors
     /// When it does not end with 0.
     pub async fn quit(mut self) -> anyhow::Result<()> {
         self.tell(&json!({"do": "quit"})).await?;
-        let status = tokio::time::timeout(Duration::from_secs(20), self.child.wait()).await??;
+        let status = timeout(Duration::from_secs(20), self.child.wait()).await??;
         anyhow::ensure!(status.success(), "the chat ended with {status}");
         Ok(())
     }

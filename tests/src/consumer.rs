@@ -8,7 +8,6 @@ use sealpost_consumer::content_v1::{Content, content::Body};
 use sealpost_consumer::{
     Client, EventKind, Incoming, MessageId, PhoneNumber, Relay, State, content,
 };
-use sealpost_runtime::Clock;
 use tokio::task::JoinHandle;
 
 use crate::Suite;
@@ -32,6 +31,14 @@ impl Consumer {
         Self::again(suite, index, Arc::default())
     }
 
+    /// The same by way of `relay` (`host:port`) instead of the relay's own address.
+    ///
+    /// # Errors
+    /// When its state does not open.
+    pub fn through(suite: &Suite, index: usize, relay: &str) -> anyhow::Result<Self> {
+        Self::connect(suite, index, relay, Arc::default())
+    }
+
     /// As [`Consumer::online`], with the inbox of an earlier time online.
     ///
     /// # Errors
@@ -41,13 +48,24 @@ impl Consumer {
         index: usize,
         inbox: Arc<Journal<EventKind>>,
     ) -> anyhow::Result<Self> {
+        let relay = suite.facts().relay.addresses();
+        Self::connect(suite, index, &relay, inbox)
+    }
+
+    fn connect(
+        suite: &Suite,
+        index: usize,
+        address: &str,
+        inbox: Arc<Journal<EventKind>>,
+    ) -> anyhow::Result<Self> {
         let run = suite.facts();
         let consumer = &run.consumers[index];
-        let address = run.relay.addresses().parse();
-        let address = address.map_err(|reason| anyhow::anyhow!("the relay's address: {reason}"))?;
+        let address = address
+            .parse()
+            .map_err(|reason| anyhow::anyhow!("the relay's address: {reason}"))?;
         let relay = Relay::connect(&address, &run.tls.ca)?;
         let state = State::open(&consumer.state).context("a consumer's state")?;
-        let client = Arc::new(Client::connect(relay, state, Clock::system())?);
+        let client = Arc::new(Client::connect(relay, state, suite.clock())?);
         let reading = tokio::spawn(read(client.clone(), inbox.clone()));
         Ok(Self {
             phone: consumer.phone_number.clone(),

@@ -7,13 +7,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use tokio::sync::{Mutex, OnceCell};
 use tokio::time::sleep;
 
-use crate::binaries;
 use crate::boot::{Options, boot, explain};
 use crate::database::Kind;
+use crate::failpoints::{self, Orders};
+use crate::process::{runs_as, signal};
 use crate::progress;
 use crate::run_file::RunFile;
 use crate::webhook::Webhook;
@@ -29,6 +30,8 @@ pub struct Suite {
     folder: PathBuf,
     dir: PathBuf,
     server: Option<String>,
+    program: PathBuf,
+    orders: Orders,
     first: RunFile,
     free_consumer: AtomicUsize,
     pub(crate) pki: Mutex<()>,
@@ -49,6 +52,8 @@ impl Suite {
             folder: booted.folder,
             dir: booted.dir,
             server: booted.server,
+            program: booted.program,
+            orders: booted.orders,
             first: booted.run,
             free_consumer: AtomicUsize::new(0),
             pki: Mutex::new(()),
@@ -85,6 +90,20 @@ impl Suite {
     /// When it does not read.
     pub fn run_file(&self) -> anyhow::Result<RunFile> {
         RunFile::load(&self.dir.join("run.json"))
+    }
+
+    /// What its failpoints are told, when booted with `failpoints`.
+    #[must_use]
+    pub fn orders(&self) -> &Orders {
+        &self.orders
+    }
+
+    /// The `sealpost` command that belongs to this suite, as a process to start.
+    #[must_use]
+    pub fn program(&self) -> tokio::process::Command {
+        let mut command = tokio::process::Command::new(&self.program);
+        command.env(failpoints::FOLDER, self.orders.folder());
+        command
     }
 
     /// The suite's folder.
@@ -177,11 +196,7 @@ impl Suite {
             .pid
             .with_context(|| format!("{name} does not run"))?;
         ensure!(runs_as(pid, &service.argv), "pid {pid} is not {name}");
-        let id = i32::try_from(pid)
-            .ok()
-            .and_then(Pid::from_raw)
-            .context("not a pid")?;
-        kill_process(id, Signal::KILL)?;
+        signal(pid, Signal::KILL)?;
         while runs_as(pid, &service.argv) {
             sleep(Duration::from_millis(5)).await;
         }
@@ -203,7 +218,7 @@ impl Suite {
     /// # Errors
     /// When it ends with anything but 0.
     pub async fn sealpost(&self, arguments: &[&str]) -> anyhow::Result<String> {
-        let mut command = tokio::process::Command::new(binaries::sealpost()?);
+        let mut command = self.program();
         command.args(arguments);
         if !arguments.contains(&"--dir") {
             command.arg("--dir").arg(&self.dir);
@@ -290,16 +305,4 @@ impl Drop for Suite {
             progress(&format!("kept: {}", self.folder.display()));
         }
     }
-}
-
-/// Whether `pid` is alive and was started as `argv`.
-#[must_use]
-pub fn runs_as(pid: u32, argv: &[String]) -> bool {
-    let Ok(cmdline) = fs::read(format!("/proc/{pid}/cmdline")) else {
-        return false;
-    };
-    let words = cmdline
-        .split(|byte| *byte == 0)
-        .filter(|word| !word.is_empty());
-    words.eq(argv.iter().map(String::as_bytes))
 }

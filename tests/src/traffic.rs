@@ -184,6 +184,28 @@ impl<'a> Traffic<'a> {
         }
     }
 
+    /// Texts accepted so far, both ways.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.accepted.load(Ordering::SeqCst)
+    }
+
+    /// Waits until as many have arrived as are accepted now.
+    ///
+    /// # Errors
+    /// When `limit` passes.
+    pub async fn caught_up(&self, limit: Duration) -> anyhow::Result<()> {
+        let (start, due) = (Instant::now(), self.count());
+        while self.delivered().len() < due {
+            if start.elapsed() > limit {
+                let arrived = self.delivered().len();
+                bail!("{arrived} of {due} texts arrived within {limit:?}");
+            }
+            sleep(Duration::from_millis(50)).await;
+        }
+        Ok(())
+    }
+
     /// Waits until everything accepted has arrived and nothing more comes, and checks it.
     ///
     /// # Errors

@@ -72,6 +72,9 @@ struct App {
     bad: AtomicUsize,
     verifications: Mutex<Vec<String>>,
     failing: AtomicBool,
+    lose_questions: AtomicUsize,
+    lose_answers: AtomicUsize,
+    lost: AtomicUsize,
 }
 
 impl Webhook {
@@ -151,6 +154,22 @@ impl Webhook {
     /// Lets the app answer 500 to everything, as a broken one would.
     pub fn fail(&self, failing: bool) {
         self.app.failing.store(failing, Ordering::SeqCst);
+    }
+
+    /// Lets the next requests be lost on their way: the app never sees them.
+    pub fn lose_questions(&self, count: usize) {
+        self.app.lose_questions.fetch_add(count, Ordering::SeqCst);
+    }
+
+    /// Lets the next answers be lost on their way: the app has the event, and the connector does not know.
+    pub fn lose_answers(&self, count: usize) {
+        self.app.lose_answers.fetch_add(count, Ordering::SeqCst);
+    }
+
+    /// Requests and answers lost so far.
+    #[must_use]
+    pub fn lost(&self) -> usize {
+        self.app.lost.load(Ordering::SeqCst)
     }
 
     /// Messages of one consumer so far.
@@ -253,6 +272,9 @@ async fn receive(State(app): State<Arc<App>>, headers: HeaderMap, body: Bytes) -
     let Some(app_secret) = app.app_secret.get() else {
         return StatusCode::SERVICE_UNAVAILABLE;
     };
+    if app.loses(&app.lose_questions) {
+        return StatusCode::GATEWAY_TIMEOUT;
+    }
     if app.failing.load(Ordering::SeqCst) {
         return StatusCode::INTERNAL_SERVER_ERROR;
     }
@@ -274,10 +296,23 @@ async fn receive(State(app): State<Arc<App>>, headers: HeaderMap, body: Bytes) -
     for notice in read(&payload) {
         app.take(notice);
     }
+    if app.loses(&app.lose_answers) {
+        return StatusCode::GATEWAY_TIMEOUT;
+    }
     StatusCode::OK
 }
 
 impl App {
+    /// Whether this one is lost, as many as `left` says.
+    fn loses(&self, left: &AtomicUsize) -> bool {
+        let less = |left: usize| left.checked_sub(1);
+        let lost = left
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, less)
+            .is_ok();
+        self.lost.fetch_add(lost.into(), Ordering::SeqCst);
+        lost
+    }
+
     fn take(&self, notice: Notice) {
         let name = match &notice {
             Notice::Message(message) => {

@@ -2,15 +2,23 @@
 
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener};
+use std::ops::Range;
 use std::path::Path;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
+use rand::rngs::OsRng;
+use rand::{Rng, TryRngCore};
 use serde::{Deserialize, Serialize};
 
 use super::instance::Instance;
 use super::roster::Roster;
 use super::service::Service;
 use crate::files::{self, Readers};
+
+/// Below those that systems give to outgoing connections: while an instance is down nobody else may get its port by chance, least of
+/// all somebody who tries to reach it.
+const PORTS: Range<u16> = 10_000..32_000;
+const TRIES: usize = 1000;
 
 /// Every instance's addresses, by its name.
 #[derive(Default, Serialize, Deserialize)]
@@ -70,11 +78,17 @@ impl Ports {
     fn pick_missing(&mut self, roster: &Roster) -> anyhow::Result<bool> {
         // All are held until all are picked, so that none is picked twice.
         let mut held = Vec::new();
+        let mut rng = OsRng.unwrap_err();
         let mut free = || -> anyhow::Result<SocketAddr> {
-            let listener = TcpListener::bind(("127.0.0.1", 0))?;
-            let address = listener.local_addr()?;
-            held.push(listener);
-            Ok(address)
+            for _ in 0..TRIES {
+                let port = rng.random_range(PORTS);
+                if let Ok(listener) = TcpListener::bind(("127.0.0.1", port)) {
+                    let address = listener.local_addr()?;
+                    held.push(listener);
+                    return Ok(address);
+                }
+            }
+            bail!("no free port found from {} to {}", PORTS.start, PORTS.end)
         };
         let before = self.0.len();
         for instance in roster.instances() {

@@ -68,15 +68,24 @@ pub fn runs_as(pid: u32, argv: &[String]) -> bool {
     let Ok(cmdline) = std::fs::read(format!("/proc/{pid}/cmdline")) else {
         return false;
     };
-    let zombie = std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| {
-        stat.rsplit(')')
-            .next()
-            .is_some_and(|rest| rest.trim_start().starts_with('Z'))
-    });
+    if cmdline.is_empty() {
+        // On its way out it gives up its memory first, and may still hold its ports.
+        return !is_gone(pid);
+    }
     let words = cmdline
         .split(|byte| *byte == 0)
         .filter(|word| !word.is_empty());
-    !zombie && words.eq(argv.iter().map(String::as_bytes))
+    words.eq(argv.iter().map(String::as_bytes))
+}
+
+/// Whether nothing is left of a process but its number: every thread has ended, and with the last one its files were closed.
+fn is_gone(pid: u32) -> bool {
+    let Ok(threads) = std::fs::read_dir(format!("/proc/{pid}/task")) else {
+        return true;
+    };
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let state = stat.rsplit(')').next().unwrap_or_default().trim_start();
+    threads.count() <= 1 && (state.is_empty() || state.starts_with(['Z', 'X']))
 }
 
 /// Ends a process: SIGTERM, and SIGKILL when it does not end in time. Answers whether it ended by itself.

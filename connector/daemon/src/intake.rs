@@ -6,6 +6,7 @@
 use std::{sync::Arc, time::Duration};
 
 use sealpost_connector_sdk::{Delivery, EventStream, Incoming};
+use sealpost_failpoints::failpoint;
 use sealpost_runtime::Clock;
 use tokio::{sync::Notify, time::sleep};
 use tokio_util::sync::CancellationToken;
@@ -55,6 +56,7 @@ impl Intake {
             for delivery in batch {
                 delivery.ack.done();
             }
+            failpoint!("events.acknowledged");
             self.wake.notify_one();
         }
     }

@@ -10,6 +10,7 @@ use std::{
 
 use futures::future;
 use rand::{TryRngCore, rngs::OsRng};
+use sealpost_failpoints::failpoint;
 use sealpost_proto::relay::v1::{GetPrekeyCountRequest, UploadPrekeysRequest};
 use sealpost_runtime::Timestamp;
 
@@ -131,6 +132,7 @@ async fn carry(shared: &Shared, delays: &mut Delays) -> Result<bool, ConsumerErr
         retry(shared, load.retries),
     )
     .await;
+    failpoint!("courier.answered");
     let handed_over = !submitted.changes.is_empty();
     let (mut changes, mut failed, mut error, mut called) = (confirmed, Vec::new(), None, false);
     if submitted.full {

@@ -7,6 +7,7 @@ use std::{
 
 use futures::StreamExt;
 use rand::{TryRngCore, rngs::OsRng};
+use sealpost_failpoints::failpoint;
 use sealpost_proto::relay::v1::{ReceiveRequest, ReceiveResponse};
 use sealpost_runtime::Timestamp;
 use tokio::sync::mpsc;
@@ -97,6 +98,7 @@ async fn listen(shared: &Shared) -> Result<(), ConsumerError> {
                 let acknowledge = acknowledge.to_vec();
                 let _ = requests.send(ReceiveRequest { acknowledge }).await;
             }
+            failpoint!("receive.acknowledged");
         }
         if let Some(status) = failure {
             return Err(status.into());
@@ -145,7 +147,9 @@ fn take_in_batch(
         draft.add(Change::SeenForgotten { before });
     }
     let changes = draft.finish();
+    failpoint!("receive.decrypted");
     state.commit(changes)?;
+    failpoint!("receive.committed");
     Ok(spent)
 }
 

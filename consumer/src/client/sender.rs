@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use prost::Message;
 use rand::{Rng, TryRngCore, rngs::OsRng};
+use sealpost_failpoints::failpoint;
 use sealpost_proto::{content::v1::Content, relay::v1::FetchBusinessBundleRequest};
 use sealpost_runtime::Timestamp;
 use tokio::sync::{mpsc, oneshot};
@@ -189,7 +190,9 @@ fn seal_batch(
         answers.push((letter.reply, sealed));
     }
     let changes = draft.finish();
+    failpoint!("send.sealed");
     let committed = state.commit(changes);
+    failpoint!("send.committed");
     for (reply, sealed) in answers {
         let answer = if committed.is_ok() {
             sealed

@@ -47,11 +47,11 @@ impl Contents {
         recent.keep(message, (key, sealed), size, Instant::now());
     }
 
-    /// What is kept for a message.
+    /// What is kept for a message, once: whoever asks for it again could perhaps not open it, and the same would not open again.
     #[must_use]
-    pub fn find(&self, message: &MessageKey) -> Option<(ContentKeyId, SealedMessage)> {
-        let recent = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        recent.find(message, Instant::now()).cloned()
+    pub fn take(&self, message: &MessageKey) -> Option<(ContentKeyId, SealedMessage)> {
+        let mut recent = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        recent.take(message, Instant::now())
     }
 }
 
@@ -145,6 +145,12 @@ impl<K: Clone + Eq + Hash, V> Recent<K, V> {
         (now.saturating_duration_since(kept.at) < self.life).then_some(&kept.value)
     }
 
+    fn take(&mut self, key: &K, now: Instant) -> Option<V> {
+        let kept = self.kept.remove(key)?;
+        self.bytes -= kept.size;
+        (now.saturating_duration_since(kept.at) < self.life).then_some(kept.value)
+    }
+
     fn oldest_is_past(&self, now: Instant) -> bool {
         let Some((serial, key)) = self.order.front() else {
             return false;
@@ -197,6 +203,17 @@ mod tests {
         assert!(recent.find(&1, now + LIFE).is_none());
         recent.keep(2, (), 10, now + LIFE);
         assert_eq!((recent.kept.len(), recent.bytes), (1, 10));
+    }
+
+    #[test]
+    fn what_is_taken_is_gone_and_may_be_kept_again() {
+        let (mut recent, now) = (Recent::new(LIFE, 3, 100), Instant::now());
+        recent.keep(1, "first", 10, now);
+        assert_eq!(recent.take(&1, now), Some("first"));
+        assert_eq!((recent.take(&1, now), recent.bytes), (None, 0));
+        recent.keep(1, "again", 20, now);
+        assert_eq!((recent.find(&1, now), recent.bytes), (Some(&"again"), 20));
+        assert_eq!(recent.take(&1, now + LIFE), None);
     }
 
     #[test]

@@ -94,7 +94,7 @@ impl Sealer<'_> {
     ) -> Result<Option<Sealed>, NotNow> {
         let cached = MessageId::parse(&record.message_id)
             .ok()
-            .and_then(|message_id| self.contents.find(&(number.clone(), message_id)))
+            .and_then(|message_id| self.contents.take(&(number.clone(), message_id)))
             .and_then(|(key, message)| Some((message, (key, self.wraps.find(&key)?))));
         meters::content(cached.is_some());
         match cached {

@@ -12,6 +12,7 @@ use futures::{
     stream::FuturesUnordered,
 };
 use prost::Message;
+use sealpost_failpoints::failpoint;
 use sealpost_proto::{
     directory::v1::Scope,
     gateway::v1::{
@@ -166,6 +167,7 @@ impl Events {
                     if let Some(answer) = stream.outbox.pop_front() {
                         meters::events_delivered(answer.events.len());
                         room.send(answer);
+                        failpoint!("events.sent");
                     }
                 }
             }

@@ -5,6 +5,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use sealpost_failpoints::failpoint;
 use sealpost_proto::{
     relay::v1::{CollectRequest, CollectResponse, Inbound, inbound::Item},
     vault::v1::ConfirmItem,
@@ -144,6 +145,7 @@ impl Collector {
             if requests.send(said).await.is_err() {
                 return;
             }
+            failpoint!("collect.acknowledged");
         }
     }
 
@@ -180,6 +182,7 @@ impl Collector {
             if let Some(item) = confirm {
                 // A confirmation that does not arrive is made up for by the sweep of pending records.
                 let _ = self.inner.context.peers.vault.confirm.call(item).await;
+                failpoint!("inbound.confirmed");
             }
             let next = self.queues().finish(&turn.key, &turn.id);
             match next {

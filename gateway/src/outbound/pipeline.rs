@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use futures::{Stream, StreamExt};
+use sealpost_failpoints::failpoint;
 use sealpost_proto::gateway::v1::{SendStreamRequest, SendStreamResponse};
 use tokio::{
     join, pin,
@@ -172,5 +173,6 @@ async fn settle_all(
         };
         // A caller that went away asks again with the same message ids.
         let _ = answers.send((Some(batch.permit), Ok(answer))).await;
+        failpoint!("send.answered");
     }
 }

@@ -211,7 +211,7 @@ async fn an_older_stream_ends_at_its_next_acknowledgement_though_no_word_of_the_
 }
 
 #[tokio::test]
-async fn content_that_was_just_decrypted_is_not_sealed_twice() {
+async fn content_that_was_just_decrypted_is_sealed_anew_only_when_it_is_asked_for_again() {
     let suite = Suite::new();
     let gateway = suite.start().await;
     let mut subscriber = Subscriber::open(&gateway, 0).await;
@@ -227,6 +227,10 @@ async fn content_that_was_just_decrypted_is_not_sealed_twice() {
     };
     assert!(inbound.message.as_ref().unwrap().body.ends_with(b"hello"));
     assert_eq!(lock(&suite.vault.state).delivered, 0);
+
+    drop(subscriber);
+    Subscriber::open(&gateway, 0).await.events(1).await;
+    assert_eq!(lock(&suite.vault.state).delivered, 1);
 }
 
 #[tokio::test]

@@ -10,6 +10,7 @@ use std::{
 };
 
 use sealpost_envelope::{Entropy, OsEntropy};
+use sealpost_failpoints::failpoint;
 
 /// How the extension of a file under way begins.
 const TEMPORARY: &str = "new-";
@@ -43,6 +44,7 @@ pub(super) fn create(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let folder = folder_of(path);
     let temporary = temporary(path)?;
     let written = write_new(&temporary, bytes).and_then(|()| fs::hard_link(&temporary, path));
+    failpoint!("file.linked");
     let removed = remove(&temporary);
     written?;
     removed?;
@@ -54,6 +56,7 @@ pub(super) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let temporary = temporary(path)?;
     write_new(&temporary, bytes)?;
     fs::rename(&temporary, path)?;
+    failpoint!("file.replaced");
     sync_folder(folder_of(path))
 }
 
@@ -64,12 +67,15 @@ pub(super) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
 /// sealed under a key that can itself be replaced.
 pub(super) fn destroy(path: &Path) -> io::Result<()> {
     overwrite(path)?;
+    failpoint!("file.overwritten");
     for leftover in leftovers(path)? {
         overwrite(&leftover)?;
         remove(&leftover)?;
     }
     remove(path)?;
+    failpoint!("file.removed");
     sync_folder(folder_of(path))?;
+    failpoint!("file.gone");
     if fs::exists(path)? {
         Err(io::Error::other("still there after its removal"))
     } else {
@@ -135,7 +141,10 @@ fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
         .mode(0o600)
         .open(path)?;
     file.write_all(bytes)?;
-    file.sync_all()
+    failpoint!("file.written");
+    file.sync_all()?;
+    failpoint!("file.synced");
+    Ok(())
 }
 
 pub(super) fn sync_folder(folder: &Path) -> io::Result<()> {

@@ -7,6 +7,7 @@ use sealpost_envelope::{
     ContentKey, EnvelopeError, HpkeSecretKey, MessageId, NumberId, Opener, OsEntropy, Secret,
     UnverifiedHeader, UnverifiedWrap, WrapDirection,
 };
+use sealpost_failpoints::failpoint;
 use sealpost_proto::vault::v1::{
     AdmitItem, AdmitOutcome, AdmitRequest, AdmitResponse, Admitted, Refusal, admit_outcome,
 };
@@ -146,6 +147,7 @@ impl Vault {
                             datastore::conversation_by_id(tx, number.id.as_str(), id, true).await?;
                         loaded.push(Loaded { number, id, rows });
                     }
+                    failpoint!("admit.loaded");
                     let items = opened.clone();
                     let at = indices.clone();
                     let (mut outcomes, writes) = blocking(move || {

@@ -8,6 +8,7 @@ use std::{
 use bytes::Bytes;
 use prost::Message;
 use sealpost_envelope::{NumberId, Peer, kdf::sha256};
+use sealpost_failpoints::failpoint;
 use sealpost_proto::{
     record::v1::Record,
     signal::v1::{CiphertextType, SignedBundle},
@@ -196,6 +197,7 @@ impl Vault {
                             datastore::conversation_by_id(tx, number.id.as_str(), id, true).await?;
                         loaded.push(Loaded { number, id, rows });
                     }
+                    failpoint!("decrypt.loaded");
                     let opening = vault.opening_keys(epochs, now).await?;
                     let step = Step {
                         vault,

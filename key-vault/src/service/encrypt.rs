@@ -6,6 +6,7 @@ use std::{
 };
 
 use sealpost_envelope::NumberId;
+use sealpost_failpoints::failpoint;
 use sealpost_proto::signal::v1::SignedBundle;
 use sealpost_proto::vault::v1::{
     EncryptItem, EncryptOutcome, EncryptRequest, EncryptResponse, Encrypted, Refusal,
@@ -138,6 +139,7 @@ impl Vault {
                         });
                         subjects.insert(tag, key);
                     }
+                    failpoint!("encrypt.loaded");
                     let step = move || {
                         let step = Step {
                             vault: &vault,

@@ -11,11 +11,13 @@ use std::{
     fmt,
     future::Future,
     hash::{BuildHasher, RandomState},
+    io,
     ops::{Deref, DerefMut},
     panic::resume_unwind,
     pin::Pin,
 };
 
+use sealpost_failpoints::fails;
 use tracing::Instrument;
 
 use crate::{
@@ -117,9 +119,14 @@ where
     let stopwatch = Stopwatch::start(name);
     let mut tries = 1;
     loop {
-        let (answer, outcome) = write_once(&lender, &hub, &mut work).await;
+        let (answer, outcome) = write_once(&lender, &hub, name, &mut work).await;
         match answer {
-            Err(error) if tries < retry::MAX_TRIES && may_succeed_again(&error) => {
+            // An error of the work's own may show no more of an unknown outcome than its source, a lost connection.
+            Err(error)
+                if !matches!(outcome, Outcome::Unknown)
+                    && tries < retry::MAX_TRIES
+                    && may_succeed_again(&error) =>
+            {
                 stopwatch.retried();
                 // Jitter wants only to differ between processes: std's hash seed does.
                 let jitter = RandomState::new().hash_one(tries);
@@ -134,12 +141,17 @@ where
     }
 }
 
-async fn write_once<T, E, F>(lender: &Lender, hub: &Hub, work: &mut F) -> (Result<T, E>, Outcome)
+async fn write_once<T, E, F>(
+    lender: &Lender,
+    hub: &Hub,
+    name: &'static str,
+    work: &mut F,
+) -> (Result<T, E>, Outcome)
 where
     F: for<'t> FnMut(&'t mut Tx) -> BoxFuture<'t, Result<T, E>>,
     E: From<DatabaseError>,
 {
-    let lent = match lender.begin().await {
+    let lent = match begin(lender, name).await {
         Ok(lent) => lent,
         Err(error) => return (Err(error.into()), Outcome::Failed),
     };
@@ -154,7 +166,7 @@ where
     };
     match answer {
         Ok(answer) => {
-            let committed = tx.lent.commit(&tx.topics).await;
+            let committed = commit(&mut tx, name).await;
             // After an unknown outcome too: a look at the tables for nothing costs little.
             hub.wake(&tx.topics);
             match committed {
@@ -169,6 +181,32 @@ where
             (Err(error), Outcome::RolledBack)
         }
     }
+}
+
+async fn begin(lender: &Lender, name: &'static str) -> Result<Lent, DatabaseError> {
+    let mut lent = lender.begin().await?;
+    if fails!("{name}.begun") {
+        lent.rollback().await;
+        return Err(DatabaseError::Statement(failed_disk().into()));
+    }
+    Ok(lent)
+}
+
+async fn commit(tx: &mut Tx, name: &'static str) -> Result<(), DatabaseError> {
+    if fails!("{name}.worked") {
+        tx.lent.rollback().await;
+        return Err(DatabaseError::UnknownOutcome(Some(failed_disk().into())));
+    }
+    tx.lent.commit(&tx.topics).await?;
+    if fails!("{name}.committed") {
+        return Err(DatabaseError::UnknownOutcome(Some(failed_disk().into())));
+    }
+    Ok(())
+}
+
+/// What the failpoints stand for.
+fn failed_disk() -> io::Error {
+    io::Error::other("the disk failed")
 }
 
 /// Runs `unit` in a task of its own and hands on its answer, or its panic.

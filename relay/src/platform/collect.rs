@@ -1,11 +1,13 @@
 //! What waits for the gateways, on their streams.
 //!
-//! Each conversation is in one collector's hands at a time; the streams share the load. Order is per conversation.
+//! Each conversation is in one collector's hands at a time; the streams share the load. Order is per conversation. A collector
+//! that lives and acknowledges nothing does not keep what it has from the others for ever.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use futures::Stream;
 use sealpost_proto::relay::v1::{CollectResponse, Inbound};
+use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
@@ -17,6 +19,9 @@ use crate::{
     hub::QueueName,
     ids::{CollectorName, Conversation, StreamToken},
 };
+
+/// How long a collector may have something in hand and acknowledge nothing: longer than any of a gateway's own deadlines.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Serves what waits for the gateways to `collector`.
 ///
@@ -41,6 +46,7 @@ pub(super) async fn start(
         stream,
         given: HashMap::new(),
         left: HashMap::new(),
+        moved_at: Instant::now(),
     };
     Ok(deliver(queue, seat, acknowledgements, stop))
 }
@@ -53,6 +59,8 @@ struct CollectQueue {
     given: HashMap<i64, Conversation>,
     /// How many such items each conversation in hand has.
     left: HashMap<Conversation, usize>,
+    /// When it was last given something with nothing in hand, or acknowledged something.
+    moved_at: Instant,
 }
 
 impl CollectQueue {
@@ -87,6 +95,9 @@ impl Queue for CollectQueue {
     const EVERY: Duration = Duration::from_secs(3);
 
     async fn page(&mut self, room: usize) -> Result<(Vec<i64>, CollectResponse), RelayError> {
+        if self.given.is_empty() {
+            self.moved_at = Instant::now();
+        }
         let now = self.relay.now();
         let collector = self.collector.clone();
         let collected = self
@@ -100,6 +111,7 @@ impl Queue for CollectQueue {
     }
 
     async fn acknowledge(&mut self, ids: Vec<i64>) -> Result<(), RelayError> {
+        self.moved_at = Instant::now();
         let done = self.done(&ids);
         let collector = self.collector.clone();
         self.relay
@@ -109,6 +121,9 @@ impl Queue for CollectQueue {
     }
 
     async fn keep(&mut self) -> Result<(), RelayError> {
+        if !self.given.is_empty() && self.moved_at.elapsed() > PATIENCE {
+            return Err(RelayError::LeaseLapsed);
+        }
         let (collector, now) = (self.collector.clone(), self.relay.now());
         self.relay
             .datastore

@@ -126,7 +126,12 @@ fn services_do_not_depend_on_each_other() {
 #[test]
 fn shared_libraries_hold_no_domain() {
     let graph = Graph::load();
-    for library in ["sealpost-runtime", "sealpost-database", "sealpost-envelope"] {
+    for library in [
+        "sealpost-runtime",
+        "sealpost-database",
+        "sealpost-envelope",
+        "sealpost-failpoints",
+    ] {
         assert!(
             !graph.reach(library).contains("sealpost-proto"),
             "{library} reaches the contracts"
@@ -138,6 +143,19 @@ fn shared_libraries_hold_no_domain() {
         .filter(|name| name.starts_with("sealpost"))
         .collect();
     assert_eq!(own, ["sealpost-proto"]);
+}
+
+#[test]
+fn no_manifest_arms_the_failpoints() {
+    let features = |graph: &Graph| {
+        let found = graph.features("sealpost-failpoints");
+        found.into_iter().map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(features(&Graph::load_ordinary()), Vec::<String>::new());
+    assert!(
+        features(&Graph::load()).contains(&"armed".to_owned()),
+        "the control"
+    );
 }
 
 #[test]

@@ -17,18 +17,24 @@ pub struct Graph {
     packages: BTreeMap<String, Package>,
     edges: BTreeMap<String, Vec<String>>,
     development_edges: BTreeMap<String, Vec<String>>,
+    features: BTreeMap<String, Vec<String>>,
 }
 
 impl Graph {
     /// Reads the graph of this workspace, every feature on.
     pub fn load() -> Self {
+        Self::load_with(&["--all-features"])
+    }
+
+    /// Reads the graph as an ordinary build has it.
+    pub fn load_ordinary() -> Self {
+        Self::load_with(&[])
+    }
+
+    fn load_with(features: &[&str]) -> Self {
         let output = Command::new(env!("CARGO"))
-            .args([
-                "metadata",
-                "--format-version=1",
-                "--locked",
-                "--all-features",
-            ])
+            .args(["metadata", "--format-version=1", "--locked"])
+            .args(features)
             .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
             .output()
             .expect("cargo metadata runs");
@@ -59,6 +65,7 @@ impl Graph {
             .collect();
         let mut edges = BTreeMap::new();
         let mut development_edges = BTreeMap::new();
+        let mut features = BTreeMap::new();
         for node in array(&metadata["resolve"]["nodes"]) {
             let (mut built, mut development) = (Vec::new(), Vec::new());
             for dependency in array(&node["deps"]) {
@@ -69,6 +76,8 @@ impl Graph {
                     }
                 }
             }
+            let on = array(&node["features"]).iter().map(text).collect();
+            features.insert(text(&node["id"]), on);
             edges.insert(text(&node["id"]), built);
             development_edges.insert(text(&node["id"]), development);
         }
@@ -76,6 +85,7 @@ impl Graph {
             packages,
             edges,
             development_edges,
+            features,
         }
     }
 
@@ -115,6 +125,13 @@ impl Graph {
         self.ids(name)
             .flat_map(|id| self.edges[id].iter().chain(&self.development_edges[id]))
             .map(|id| self.packages[id].name.as_str())
+            .collect()
+    }
+
+    /// Features of `name` that are on.
+    pub fn features(&self, name: &str) -> BTreeSet<&str> {
+        self.ids(name)
+            .flat_map(|id| self.features[id].iter().map(String::as_str))
             .collect()
     }
 

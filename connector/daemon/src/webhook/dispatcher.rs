@@ -7,6 +7,7 @@ use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use sealpost_connector_sdk::Secret;
 use sealpost_envelope::OsEntropy;
+use sealpost_failpoints::failpoint;
 use sealpost_runtime::{Clock, Timestamp};
 use tokio::{sync::Notify, task::JoinSet, time::sleep};
 use tokio_util::sync::CancellationToken;
@@ -105,6 +106,7 @@ impl Dispatcher {
                     Ok(_) => Outcome::Failed,
                     Err(_) => Outcome::Unreadable,
                 };
+                failpoint!("webhook.posted");
                 Attempt { due, outcome }
             });
         }

@@ -126,6 +126,12 @@ impl Refusal {
                 | Self::Message(KeyExpired | KeyNotYetValid)
         )
     }
+
+    /// Whether it is a matter of the time alone, which the vault and this process do not agree on: the event opens as soon as they do.
+    #[must_use]
+    pub fn waits_for_clock(self) -> bool {
+        self.is_transient() && self != Self::UnknownContentKey
+    }
 }
 
 /// An event that was not accepted.

@@ -34,7 +34,7 @@ const OPENING: Duration = Duration::from_secs(10);
 const REQUESTS: usize = 16;
 /// How long to leave a subscription to another process that took it over, so that two of one name do not fight for it.
 const REPLACED: Duration = Duration::from_secs(30);
-/// How often an event that did not open is asked for again before it is given up.
+/// How often an event whose content key does not come is asked for again before it is given up.
 const TRIES: u32 = 5;
 /// While a number is left out, the stream is opened again this often to try once more.
 const LEFT_OUT_RETRY: Duration = Duration::from_secs(60);
@@ -308,7 +308,7 @@ impl Task {
                 }
                 self.deliver(incoming, Some(place)).await
             }
-            Err(refusal) if refusal.is_transient() && self.may_come_again(&place) => {
+            Err(refusal) if self.may_come_again(&place, refusal) => {
                 if let Some(ledger) = self.ledgers.get_mut(&place.0) {
                     ledger.withdraw(place.1);
                 }
@@ -330,7 +330,14 @@ impl Task {
         }
     }
 
-    fn may_come_again(&mut self, place: &(NumberId, u64)) -> bool {
+    fn may_come_again(&mut self, place: &(NumberId, u64), refusal: Refusal) -> bool {
+        // To give up over a clock that somebody will put right would lose what is whole.
+        if refusal.waits_for_clock() {
+            return true;
+        }
+        if !refusal.is_transient() {
+            return false;
+        }
         let failures = self.failed.entry(place.clone()).or_default();
         *failures += 1;
         *failures < TRIES

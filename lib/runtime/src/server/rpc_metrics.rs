@@ -14,6 +14,7 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use http::{HeaderMap, Request, Response};
 use http_body::{Body as HttpBody, Frame, SizeHint};
+use sealpost_failpoints::fails;
 use tonic::{Code, Status, body::Body};
 use tower::{BoxError, Layer, Service};
 
@@ -71,9 +72,15 @@ where
             // What it was if nobody waits for its end.
             code: Code::Cancelled,
         };
+        if fails!("rpc.{}.asked", name(&call.method)) {
+            return Box::pin(async { Ok(lost()) });
+        }
         let answer = self.inner.call(request);
         Box::pin(async move {
             let answered = answer.await;
+            if fails!("rpc.{}.answered", name(&call.method)) {
+                return Ok(lost());
+            }
             if answered.is_err() {
                 call.code = Code::Internal;
             }
@@ -83,6 +90,16 @@ where
             Ok(response.map(|inner| Body::new(CountedBody { inner, call })))
         })
     }
+}
+
+/// The last word of a path.
+fn name(method: &str) -> &str {
+    method.rsplit('/').next().unwrap_or(method)
+}
+
+/// What the failpoints stand for: a question, or an answer, that does not arrive.
+fn lost() -> Response<Body> {
+    Status::unavailable("the connection was lost").into_http()
 }
 
 /// One call; counted when dropped, which is when it ends however it ends.

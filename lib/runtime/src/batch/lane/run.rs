@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+use sealpost_failpoints::fails;
 use tokio::{
     sync::mpsc,
     time::{Instant, sleep, timeout},
@@ -186,6 +187,9 @@ impl<H: Hop> Runner<H> {
     async fn send(&mut self, open: &mut Open<H>, items: Vec<H::Item>) -> Sent<H::Outcome> {
         let (id, count) = (self.last_batch, items.len());
         let request = self.hop.request(id, items);
+        if fails!("lane.{}.sending", self.settings.name) {
+            return Sent::Failed(LaneError::Broken(lost()));
+        }
         // A closed channel shows in the answers too, with the reason.
         let _ = open.requests.send(request).await;
         match timeout(self.settings.deadline, open.answers.message()).await {
@@ -194,6 +198,9 @@ impl<H: Hop> Runner<H> {
             Ok(Ok(None)) => Sent::NotBegun,
             Ok(Ok(Some(response))) => {
                 let (answered, outcomes) = self.hop.answer(response);
+                if fails!("lane.{}.answered", self.settings.name) {
+                    return Sent::Failed(LaneError::Broken(lost()));
+                }
                 if answered == id && outcomes.len() == count {
                     Sent::Answered(outcomes)
                 } else {
@@ -212,6 +219,11 @@ impl<H: Hop> Runner<H> {
             left = None;
         }
     }
+}
+
+/// What the failpoints stand for.
+fn lost() -> Status {
+    Status::unavailable("the connection was lost")
 }
 
 fn heals(code: Code) -> bool {
