@@ -31,7 +31,9 @@ mod retention_page;
 mod retransmission;
 mod roles;
 mod secrecy;
+mod simulation;
 mod slow;
+
 mod standing;
 mod stolen_backup;
 mod tokens;
