@@ -3,7 +3,7 @@
 CARGO ?= cargo
 DEMO_DIR ?= target/demo
 
-.PHONY: help demo test check build prerequisites clean-demo
+.PHONY: help demo test failover check build prerequisites clean-demo
 
 help: ## Show the targets.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 24
@@ -20,6 +20,11 @@ demo: build ## Send a message from a REST call to a consumer and its reply back 
 
 test: prerequisites ## Run every test, on SQLite and on PostgreSQL.
 	bash .ci/test
+
+failover: ## Kill and hang the primary of a PostgreSQL under Patroni while messages flow: minutes, some 20 s each time.
+	@bash .ci/prerequisites failover
+	$(CARGO) build --workspace --bins --locked
+	$(CARGO) run -p sealpost-tests --example failover --locked
 
 check: prerequisites ## What runs before the tests: formatting, lints, walls, licences, protos.
 	bash .ci/check

@@ -18,7 +18,7 @@ use crate::run_file::RunFile;
 /// How long a suite may take until everything serves and all consumers are registered.
 const UP_TIME: Duration = Duration::from_secs(180);
 /// Keeps the folders and databases of suites, to look into.
-const KEEP: &str = "SEALPOST_TESTS_KEEP";
+pub const KEEP: &str = "SEALPOST_TESTS_KEEP";
 
 /// Ends `sealpost up` when its standard input ends: with the harness's process, whatever becomes of that. Then takes the
 /// suite's databases off the server, when it has one ($3), and its folder ($1) away, unless both are to be kept ($2).
@@ -55,6 +55,8 @@ pub struct Options {
     pub database: Option<Kind>,
     /// Whether the binaries are those with failpoints, ordered by [`Suite::orders`](crate::Suite::orders).
     pub failpoints: bool,
+    /// A server with a synchronous standby to boot on, as an operator's URL; else one of the test process.
+    pub standby_server: Option<&'static str>,
 }
 
 impl Default for Options {
@@ -68,13 +70,14 @@ impl Default for Options {
             replicas: 1,
             database: None,
             failpoints: false,
+            standby_server: None,
         }
     }
 }
 
 impl Options {
     fn kind(&self) -> anyhow::Result<Kind> {
-        if self.replicas > 1 {
+        if self.replicas > 1 || self.standby_server.is_some() {
             return Ok(Kind::Postgres);
         }
         self.database.map_or_else(database::picked, Ok)
@@ -89,7 +92,7 @@ pub(crate) struct Booted {
     pub(crate) folder: PathBuf,
     /// The suite's own folder in it.
     pub(crate) dir: PathBuf,
-    /// A superuser of the server that it is on.
+    /// A superuser of the server that it is on; of one that was given, its operator.
     pub(crate) server: Option<String>,
     /// The `sealpost` command that started it.
     pub(crate) program: PathBuf,
@@ -106,9 +109,10 @@ pub(crate) async fn boot(options: &Options, webhook: &str) -> anyhow::Result<Boo
         binaries::sealpost()?
     };
     let kind = options.kind()?;
-    let server = match kind {
-        Kind::Sqlite => String::new(),
-        Kind::Postgres => database::operator_url().await?,
+    let server = match (kind, options.standby_server) {
+        (Kind::Sqlite, _) => String::new(),
+        (Kind::Postgres, Some(url)) => url.to_owned(),
+        (Kind::Postgres, None) => database::operator_url().await?,
     };
     let folder = tempfile::Builder::new()
         .prefix("sealpost-test-")
@@ -141,6 +145,9 @@ pub(crate) async fn boot(options: &Options, webhook: &str) -> anyhow::Result<Boo
     }
     if !options.regions.is_empty() {
         command.arg("--regions").arg(options.regions.join(","));
+    }
+    if options.standby_server.is_some() {
+        command.arg("--require-synchronous-standby");
     }
     if !server.is_empty() {
         command.env("SEALPOST_UP_DATABASE", &server);
@@ -183,9 +190,10 @@ pub(crate) async fn boot(options: &Options, webhook: &str) -> anyhow::Result<Boo
         dir,
         program,
         orders,
-        server: match kind {
-            Kind::Sqlite => None,
-            Kind::Postgres => Some(testing::server_url().await),
+        server: match (kind, options.standby_server) {
+            (Kind::Sqlite, _) => None,
+            (Kind::Postgres, Some(url)) => Some(url.to_owned()),
+            (Kind::Postgres, None) => Some(testing::server_url().await),
         },
     })
 }

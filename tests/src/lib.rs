@@ -5,7 +5,7 @@
 //! Invariant: whatever a test started ends with the test process, however that ends.
 
 pub mod binaries;
-mod boot;
+pub mod boot;
 pub mod business;
 pub mod channel;
 pub mod chat;

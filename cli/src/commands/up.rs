@@ -37,6 +37,9 @@ pub struct Up {
         hide_env_values = true
     )]
     database: Option<String>,
+    /// Let services refuse a PostgreSQL server that names no synchronous standby
+    #[arg(long)]
+    require_synchronous_standby: bool,
     /// Processes of each service but the connector; more than one needs PostgreSQL
     #[arg(long, default_value_t = 1)]
     replicas: u32,
@@ -78,6 +81,7 @@ impl Up {
             webhook: self.webhook.clone(),
             clock_file: self.clock_file,
             database,
+            require_synchronous_standby: self.require_synchronous_standby,
         };
         let mut once = BTreeSet::new();
         ensure!(

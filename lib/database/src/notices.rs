@@ -117,13 +117,15 @@ impl Hub {
         };
         let shared = Arc::downgrade(&self.0);
         let task = tokio::spawn(async move {
+            // Said once for each time that they stop, not for each try.
+            let mut is_heard = true;
             loop {
                 let hub = || shared.upgrade().map(Hub);
-                let failed = follow(&options, &hub).await;
+                let lost = follow(&options, &hub, &mut is_heard).await;
                 if hub().is_none() {
                     return;
                 }
-                if failed.is_err() {
+                if lost.is_err() && std::mem::take(&mut is_heard) {
                     tracing::warn!("notices of the database are not heard; trying again");
                 }
                 sleep(PAUSE).await;
@@ -151,6 +153,7 @@ impl Drop for Shared {
 async fn follow(
     options: &PgConnectOptions,
     hub: &impl Fn() -> Option<Hub>,
+    is_heard: &mut bool,
 ) -> Result<(), sqlx::Error> {
     let pool = PgPoolOptions::new()
         .max_connections(1)
@@ -160,6 +163,9 @@ async fn follow(
     let mut listener = PgListener::connect_with(&pool).await?;
     listener.eager_reconnect(false);
     listener.listen(CHANNEL).await?;
+    if !std::mem::replace(is_heard, true) {
+        tracing::info!("notices of the database are heard again");
+    }
     // Whatever was committed while nobody listened.
     if let Some(hub) = hub() {
         hub.wake_all();

@@ -20,7 +20,7 @@ mod world;
 
 use std::time::Instant;
 
-use futures::future::try_join_all;
+use futures::future::{join_all, try_join_all};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use sealpost_tests::progress;
@@ -144,12 +144,7 @@ async fn go_through(
 
     let before = courses.iter().map(|(_, course)| &course.before);
     tokio::try_join!(run(&mut lanes, before), world.befall(&shared.before))?;
-    try_join_all(
-        lanes
-            .iter()
-            .map(async |lane| anyhow::Ok(lane.settle().await)),
-    )
-    .await?;
+    join_all(lanes.iter().map(Lane::settle)).await;
     if shared.jump {
         world.jump().await?;
         try_join_all(lanes.iter_mut().map(|lane| lane.advanced(JUMP))).await?;

@@ -112,6 +112,7 @@ async fn tell(
         webhook: Some(receiver.url()),
         clock_file: false,
         database: None,
+        require_synchronous_standby: false,
     };
     let size = Size {
         roster: Roster {

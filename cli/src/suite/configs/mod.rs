@@ -29,6 +29,8 @@ pub struct Choices {
     pub clock_file: bool,
     /// Where the databases are, when that was said.
     pub database: Option<Asked>,
+    /// Whether services refuse a server that names no synchronous standby.
+    pub require_synchronous_standby: bool,
 }
 
 /// Writes configurations of one suite.
@@ -60,7 +62,7 @@ impl Configs<'_> {
         }
         if instance.service().has_database() {
             let url = self.databases.url(self.layout, instance)?;
-            config.insert("database".to_owned(), url.into());
+            config.insert("database".to_owned(), self.database(url));
         }
         let mut metrics = Table::new();
         metrics.insert("listen".to_owned(), ports.metrics.to_string().into());
@@ -72,6 +74,16 @@ impl Configs<'_> {
             config.insert("server".to_owned(), Value::Table(server));
         }
         Ok(config)
+    }
+
+    fn database(&self, url: String) -> Value {
+        if !self.choices.require_synchronous_standby {
+            return url.into();
+        }
+        let mut table = Table::new();
+        table.insert("url".to_owned(), url.into());
+        table.insert("require_synchronous_standby".to_owned(), true.into());
+        Value::Table(table)
     }
 
     fn tls(&self, instance: &Instance, role: Role) -> Value {
