@@ -32,7 +32,14 @@ pub struct Outbound {
     pub message_id: MessageId,
     /// When its epoch's key dies.
     pub expires_at: Timestamp,
+    /// From then on nothing is begun to send it: a business must hear of a failure while the record still opens.
+    pub last_call: Timestamp,
 }
+
+/// The last call comes at least this long before the end. The store reckons the same way and fails what no gateway has.
+const LEAST_NOTICE: Duration = Duration::from_secs(120);
+/// And this fraction of the class before it: an hour of thirty days.
+const NOTICE_FRACTION: u64 = 720;
 
 impl Outbound {
     /// Checks the shapes.
@@ -46,11 +53,14 @@ impl Outbound {
         let epoch = record.epoch.as_ref().ok_or(WrongShape("epoch"))?;
         let expires_at = Timestamp::from_secs(epoch.start_seconds)
             + Duration::from_secs(epoch.retention_seconds.into());
+        let share = u64::from(epoch.retention_seconds) * 1000 / NOTICE_FRACTION;
+        let last_call = expires_at - LEAST_NOTICE.max(Duration::from_millis(share));
         Ok(Self {
             number: PhoneNumberId::parse(&record.phone_number_id)?,
             tag: Tag::parse(&record.tag)?,
             message_id: MessageId::parse(&record.message_id)?,
             expires_at,
+            last_call,
             record,
         })
     }
@@ -109,6 +119,24 @@ mod tests {
     fn a_record_lives_until_its_epochs_key_dies() {
         let outbound = Outbound::parse(record()).unwrap();
         assert_eq!(outbound.expires_at, Timestamp::from_secs(10_800));
+    }
+
+    #[test]
+    fn the_last_call_comes_two_minutes_or_a_part_of_the_class_before_the_end() {
+        let last_call = |retention_seconds| {
+            let epoch = EpochId {
+                retention_seconds,
+                start_seconds: 7200,
+            };
+            let record = Record {
+                epoch: Some(epoch),
+                ..record()
+            };
+            Outbound::parse(record).unwrap().last_call
+        };
+        assert_eq!(last_call(3600), Timestamp::from_secs(7200 + 3480));
+        assert_eq!(last_call(86_400), Timestamp::from_secs(7200 + 86_280));
+        assert_eq!(last_call(2_592_000), Timestamp::from_secs(7200 + 2_588_400));
     }
 
     #[test]

@@ -2,6 +2,8 @@
 //!
 //! Pure. Invariant: an epoch that is past by our clock, or destroyed by the vault's word, takes no record any more, and
 //! a state never goes back.
+//!
+//! Sending ends before an epoch does, at its last call. Gateways keep the same rule for what they have in hand.
 
 use std::time::Duration;
 
@@ -12,6 +14,14 @@ const LONGEST_STRETCH: u64 = 3600;
 
 /// How long after an epoch's closing outbound records may still arrive: they were admitted before and travel yet.
 const APPEND_GRACE: Duration = Duration::from_secs(600);
+
+/// The last call comes at least this long before the end: time enough to tell the business.
+const LEAST_NOTICE: Duration = Duration::from_secs(120);
+/// And this fraction of the class before it: an hour of thirty days.
+const NOTICE_FRACTION: u64 = 720;
+/// How long after the last call what still waits is nobody's: leases given before it have run out, and what was being handed to the
+/// relay is settled.
+const SETTLING: Duration = Duration::from_secs(30);
 
 /// A stretch of time within a retention class.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -35,6 +45,19 @@ impl Epoch {
     pub fn ends_at(self) -> Timestamp {
         let retention = u64::from(self.retention_seconds);
         Timestamp::from_secs(self.start_seconds.saturating_add(retention))
+    }
+
+    /// From then on no gateway begins to send one of its records.
+    #[must_use]
+    pub fn last_call(self) -> Timestamp {
+        let share = u64::from(self.retention_seconds) * 1000 / NOTICE_FRACTION;
+        self.ends_at() - LEAST_NOTICE.max(Duration::from_millis(share))
+    }
+
+    /// Whether what still waits in it can go nowhere any more, while its records open yet and the business can be told.
+    #[must_use]
+    pub fn is_too_late_to_send(self, now: Timestamp) -> bool {
+        now >= self.last_call() + SETTLING && !self.is_past(now)
     }
 
     /// Whether its time has passed.
@@ -110,6 +133,34 @@ mod tests {
         };
         assert_eq!(short.closes_at(), at(300));
         assert_eq!(EPOCH.closes_at(), at(3600));
+    }
+
+    #[test]
+    fn the_last_call_comes_two_minutes_or_a_part_of_the_class_before_the_end() {
+        let short = Epoch {
+            retention_seconds: 3600,
+            ..EPOCH
+        };
+        let day = Epoch {
+            retention_seconds: 86_400,
+            ..EPOCH
+        };
+        let week = Epoch {
+            retention_seconds: 604_800,
+            ..EPOCH
+        };
+        assert_eq!(short.last_call(), at(3480));
+        assert_eq!(day.last_call(), at(86_280));
+        assert_eq!(week.last_call(), at(603_960));
+        assert_eq!(EPOCH.last_call(), at(2_588_400));
+    }
+
+    #[test]
+    fn it_is_too_late_from_half_a_minute_after_the_last_call_until_the_end() {
+        assert!(!EPOCH.is_too_late_to_send(at(2_588_429)));
+        assert!(EPOCH.is_too_late_to_send(at(2_588_430)));
+        assert!(EPOCH.is_too_late_to_send(at(2_591_999)));
+        assert!(!EPOCH.is_too_late_to_send(at(2_592_000)));
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! What the store does unasked: purge destroyed epochs, give freed pages back, forget epochs of old and cursors that tell nothing.
+//! What the store does unasked: purge destroyed epochs, give freed pages back, forget epochs of old and cursors that tell nothing;
+//! fail what could not be sent within its time.
 //!
 //! Invariant: what disappears was unreadable already, or made no difference.
 
@@ -17,6 +18,10 @@ use crate::{datastore::Datastore, error::StoreError};
 const PURGE_BATCH: u64 = 1_000;
 /// How often to look for work that nobody announced.
 const INTERVAL: Duration = Duration::from_secs(30);
+/// Messages failed in one transaction.
+const FAIL_BATCH: u64 = 200;
+/// How often to look for messages that are out of time. The least notice is many times that.
+const LAST_CALL_INTERVAL: Duration = Duration::from_secs(10);
 /// How often freed pages are given back, at most.
 const TIDY_INTERVAL: Duration = Duration::from_secs(300);
 
@@ -40,10 +45,42 @@ pub async fn keep(datastore: Datastore, clock: Clock, wake: Arc<Notify>, stop: C
             }
         }
     };
+    // Beside the rest: a long purge must not make it late.
+    let last_calls = async {
+        loop {
+            if let Err(error) = fail_unsent(&datastore, &clock).await {
+                tracing::warn!(error = %error, "messages out of time could not be failed; trying again");
+            }
+            sleep(LAST_CALL_INTERVAL).await;
+        }
+    };
     tokio::select! {
         () = stop.cancelled() => {}
         () = work => {}
+        () = last_calls => {}
     }
+}
+
+/// Fails every message that still waits though it is too late to send it, batch by batch; answers how many.
+///
+/// # Errors
+/// When the database fails; what failed before stays failed.
+pub async fn fail_unsent(datastore: &Datastore, clock: &Clock) -> Result<u64, StoreError> {
+    let mut failed = 0;
+    loop {
+        let batch = datastore.fail_unsent(FAIL_BATCH, clock.now()).await?;
+        failed += batch;
+        if batch < FAIL_BATCH {
+            break;
+        }
+    }
+    if failed > 0 {
+        tracing::warn!(
+            count = failed,
+            "messages could not be sent within their time and have failed"
+        );
+    }
+    Ok(failed)
 }
 
 /// Deletes every row of destroyed epochs, batch by batch; answers how many.

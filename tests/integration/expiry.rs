@@ -1,5 +1,5 @@
 //! What is past its time: no key, no row, no answer. With retention stopped, too, the vault opens nothing of it and the relay keeps
-//! nothing.
+//! nothing. And what can no longer be sent in its time: the business hears of it before the end.
 
 use std::time::{Duration, Instant};
 
@@ -17,8 +17,8 @@ use sealpost_tests::{Options, Suite};
 use serde_json::Value;
 use tokio::time::sleep;
 
-use super::SOON;
 use super::at_rest::{all_open, all_receipted, epoch_files, keyring, none_opens, on_disk, records};
+use super::{LATER, SOON};
 
 /// A suite whose number keeps messages for an hour.
 async fn an_hour() -> anyhow::Result<Suite> {
@@ -240,4 +240,104 @@ async fn past_its_hour_the_relay_has_nothing_left_of_a_conversation_though_reten
     let said = suite.log("relay")?;
     ensure!(said.contains("rows past their time were deleted"), "{said}");
     chat.quit().await
+}
+
+/// The epochs of an hour's class are so long, in seconds.
+const EPOCH: u64 = 300;
+
+/// Sends a text while the relay is away; answers its id and when its epoch ends, in seconds.
+async fn send_to_nowhere(suite: &Suite, to: &str, body: &str) -> anyhow::Result<(String, u64)> {
+    if suite.clock().now().as_secs() % EPOCH > EPOCH - 30 {
+        // Which epoch takes it must be plain.
+        suite
+            .sealpost(&["admin", "clock", "advance", "40s"])
+            .await?;
+    }
+    let epoch = suite.clock().now().as_secs() / EPOCH * EPOCH;
+    let id = Rest::of(suite)?
+        .send(suite.number(0), &rest::text(to, body))
+        .await?;
+    Ok((id, epoch + 3600))
+}
+
+/// Moves the clock to so many seconds before a time.
+async fn move_to(suite: &Suite, time: u64, before: u64) -> anyhow::Result<()> {
+    let left = time.checked_sub(suite.clock().now().as_secs() + before);
+    let by = format!("{}s", left.context("it is later already")?);
+    suite.sealpost(&["admin", "clock", "advance", &by]).await?;
+    Ok(())
+}
+
+/// The relay is back: of what waited the consumer gets these texts and no others.
+async fn gets_only(suite: &Suite, to: &str, waited: &[&str]) -> anyhow::Result<()> {
+    suite.start("relay").await?;
+    let chat = Chat::start(suite, 0)?;
+    for body in waited {
+        chat.wait_for_text(body, LATER).await?;
+    }
+    // One conversation's texts come in order: before this one there was room for whatever had been sent.
+    Rest::of(suite)?
+        .send(suite.number(0), &rest::text(to, "the last"))
+        .await?;
+    chat.wait_for_text("the last", LATER).await?;
+    let texts = chat
+        .said
+        .pick(|line| line["content"]["body"].as_str().map(str::to_owned));
+    assert_eq!(texts, [waited, &["the last"]].concat());
+    chat.quit().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_text_that_the_relay_would_not_take_in_its_hour_has_failed_before_the_end_and_goes_nowhere()
+-> anyhow::Result<()> {
+    let suite = an_hour().await?;
+    let to = suite.facts().consumers[0].phone_number.clone();
+    suite.stop("relay").await?;
+    let (early, end) = send_to_nowhere(&suite, &to, "too late").await?;
+    move_to(&suite, end, 300).await?;
+    let (late, _) = send_to_nowhere(&suite, &to, "in time").await?;
+    sleep(Duration::from_secs(12)).await;
+    assert_eq!(suite.webhook.statuses_of(&early), Vec::<String>::new());
+
+    move_to(&suite, end, 115).await?;
+    let failed = suite.webhook.wait_for_status(&early, "failed", LATER);
+    let failed = failed.await?;
+    assert_eq!(failed.object["errors"][0]["code"], 131_036);
+    assert_eq!(failed.object["recipient_id"], to.as_str());
+    ensure!(suite.clock().now().as_secs() < end, "before its end");
+    assert_eq!(suite.webhook.statuses_of(&late), Vec::<String>::new());
+
+    gets_only(&suite, &to, &["in time"]).await?;
+    assert_eq!(suite.webhook.statuses_of(&early), ["failed"]);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_text_that_no_gateway_came_to_send_is_failed_by_the_store_and_told_when_one_comes()
+-> anyhow::Result<()> {
+    let suite = an_hour().await?;
+    let to = suite.facts().consumers[0].phone_number.clone();
+    suite.stop("relay").await?;
+    let (id, end) = send_to_nowhere(&suite, &to, "left behind").await?;
+    suite.stop("gateway").await?;
+    // The control: the store looks every ten seconds, and two and a half minutes before the end it lets it wait.
+    move_to(&suite, end, 150).await?;
+    sleep(Duration::from_secs(15)).await;
+    let gave_up = || -> anyhow::Result<bool> {
+        let said = suite.log("store")?;
+        Ok(said.contains("could not be sent within their time"))
+    };
+    ensure!(!gave_up()?, "it may be sent yet");
+
+    move_to(&suite, end, 88).await?;
+    let start = Instant::now();
+    while !gave_up()? {
+        ensure!(start.elapsed() < SOON, "it still waits");
+        sleep(Duration::from_millis(200)).await;
+    }
+    suite.start("gateway").await?;
+    let failed = suite.webhook.wait_for_status(&id, "failed", SOON).await?;
+    assert_eq!(failed.object["errors"][0]["code"], 131_036);
+    assert_eq!(failed.object["recipient_id"], to.as_str());
+    gets_only(&suite, &to, &[]).await
 }

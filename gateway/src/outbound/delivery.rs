@@ -41,7 +41,7 @@ impl Delivery {
             None => Step::Encrypt(None),
         };
         loop {
-            if !matches!(step, Step::Conclude(_)) && self.clock.now() >= message.outbound.expires_at
+            if !matches!(step, Step::Conclude(_)) && self.clock.now() >= message.outbound.last_call
             {
                 step = Step::Conclude(Ending::Failed(codes::EXPIRED));
             }

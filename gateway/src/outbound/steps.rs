@@ -1,6 +1,6 @@
 //! What to do next with one message under way.
 //!
-//! Pure: a step's answer in, the next step out. It never gives up by itself: only the record's end of life, a consumer that does
+//! Pure: a step's answer in, the next step out. It never gives up by itself: only the record's last call, a consumer that does
 //! not exist, or an answer that time cannot heal ends a message as failed.
 
 use std::fmt;

@@ -167,14 +167,19 @@ async fn a_message_to_nobody_fails_with_131026() {
 }
 
 #[tokio::test]
-async fn a_message_that_waits_until_its_epoch_ends_fails_with_131036() {
+async fn a_message_that_waits_until_its_last_call_fails_with_131036_and_not_before() {
+    const FULL: usize = 1000;
     let suite = Suite::new();
     let gateway = suite.start().await;
-    let full = std::iter::repeat_n(SubmitOutcome::QueueFull, 1000);
+    let full = std::iter::repeat_n(SubmitOutcome::QueueFull, FULL);
     lock(&suite.relay.state).answers = full.collect();
+    // A second before the last call of an hour's epoch, which is two minutes before its end.
+    suite.clock.advance(Duration::from_secs(3479));
     send(&gateway, message(ANNA, 1)).await.unwrap();
-    suite.clock.advance(Duration::from_secs(3600));
     let id = message_id(ANNA, 1);
+    until(|| lock(&suite.relay.state).answers.len() <= FULL - 3).await;
+    assert_eq!(suite.store.status(&id), Some((MessageStatus::Accepted, 0)));
+    suite.clock.advance(Duration::from_secs(1));
     until(|| suite.store.status(&id) == Some((MessageStatus::Failed, 131_036))).await;
     assert!(suite.relay.taken_for(ANNA).is_empty());
 }

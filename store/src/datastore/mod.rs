@@ -9,6 +9,7 @@ mod dispatch;
 mod epochs;
 mod erasure;
 mod gate;
+mod last_call;
 mod moving;
 mod person;
 mod progress;

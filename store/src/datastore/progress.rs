@@ -83,7 +83,7 @@ impl Datastore {
     }
 }
 
-async fn advance_one(
+pub(super) async fn advance_one(
     tx: &mut Tx,
     heads: &mut MovedHeads,
     item: &ProgressItem,

@@ -48,6 +48,12 @@ pub const MIGRATIONS: &[Migration] = &[
         include_str!("../../migrations/sqlite/0003_replicas.sql"),
         include_str!("../../migrations/postgres/0003_replicas.sql"),
     ),
+    Migration::new(
+        4,
+        "last_call",
+        include_str!("../../migrations/sqlite/0004_last_call.sql"),
+        include_str!("../../migrations/postgres/0004_last_call.sql"),
+    ),
 ];
 
 /// How the rows of an epoch or a person leave one table. Epochs bind (retention, start, limit), persons (number, tag, limit).

@@ -1,23 +1,27 @@
 //! `outbound` as a queue: which conversations wait for a dispatcher, and who has them.
 //!
 //! A record waits while its status is accepted. Statements name `status = 1` literally, so that the partial indexes serve them.
+//! Nothing is leased after its epoch's last call, [`Epoch::last_call`], which the statements reckon by themselves (a test compares).
 
 use futures::TryStreamExt;
 use sealpost_database::{Connection, DatabaseError, Row, Tx, sqlx, sqlx::query};
 use sealpost_runtime::Timestamp;
 
 use super::{
-    column, outbound::small_at, phone_number_id_at, record_at, tag_at, time_at, time_column,
+    column, message_id_at, outbound::small_at, phone_number_id_at, record_at, tag_at, time_at,
+    time_column,
 };
 use crate::{
     budget::Budget,
+    epoch::Epoch,
     ids::{MessageId, Owner, PhoneNumberId, Tag},
     record::{Direction, Record},
 };
 
 /// Conversations with a free record that no other owner has a live lease on, longest free first; one row a record.
 pub(crate) const FREE: &str = "SELECT o.phone_number_id, o.tag FROM outbound AS o \
-     WHERE o.status = 1 AND o.lease_until <= $1 AND (o.epoch_start + o.retention_seconds) * 1000 > $1 \
+     WHERE o.status = 1 AND o.lease_until <= $1 AND (o.epoch_start + o.retention_seconds) * 1000 > $1 + 120000 \
+     AND (o.epoch_start + o.retention_seconds) * 1000 - o.retention_seconds * 1000 / 720 > $1 \
      AND NOT EXISTS (SELECT 1 FROM epochs AS e WHERE e.retention_seconds = o.retention_seconds \
          AND e.epoch_start = o.epoch_start AND e.state = 3) \
      AND NOT EXISTS (SELECT 1 FROM outbound AS held WHERE held.status = 1 \
@@ -29,7 +33,8 @@ pub(crate) const FREE: &str = "SELECT o.phone_number_id, o.tag FROM outbound AS 
 pub(crate) const TAKE: &str = "SELECT o.phone_number_id, o.tag, o.message_id, o.retention_seconds, o.epoch_start, \
      o.sequence, o.appended_at, o.attempt, o.sealed FROM outbound AS o \
      WHERE o.status = 1 AND o.phone_number_id = $1 AND o.tag = $2 \
-     AND o.lease_until <= $3 AND (o.epoch_start + o.retention_seconds) * 1000 > $3 \
+     AND o.lease_until <= $3 AND (o.epoch_start + o.retention_seconds) * 1000 > $3 + 120000 \
+     AND (o.epoch_start + o.retention_seconds) * 1000 - o.retention_seconds * 1000 / 720 > $3 \
      AND NOT EXISTS (SELECT 1 FROM epochs AS e WHERE e.retention_seconds = o.retention_seconds \
          AND e.epoch_start = o.epoch_start AND e.state = 3) \
      ORDER BY o.sequence LIMIT $4";
@@ -44,6 +49,11 @@ pub(crate) const LEASE: &str = "UPDATE outbound SET lease_owner = $3, lease_unti
 pub(crate) const RELEASE: &str = "UPDATE outbound SET lease_until = 0 WHERE (phone_number_id, message_id) IN \
      (SELECT phone_number_id, message_id FROM outbound \
       WHERE status = 1 AND lease_owner = $1 AND lease_until > $2 LIMIT $3)";
+
+/// Records of an epoch that wait and that nobody has a live lease on; those of a departed number wait elsewhere.
+pub(crate) const UNSENT: &str = "SELECT o.phone_number_id, o.message_id FROM outbound AS o \
+     WHERE o.status = 1 AND o.retention_seconds = $1 AND o.epoch_start = $2 AND o.lease_until <= $3 \
+     AND NOT EXISTS (SELECT 1 FROM departures AS d WHERE d.phone_number_id = o.phone_number_id) LIMIT $4";
 
 /// A record to dispatch.
 #[derive(Clone, Debug)]
@@ -159,4 +169,25 @@ pub(crate) async fn leases_release(
         .execute(&mut **tx)
         .await?;
     Ok(done.rows_affected())
+}
+
+/// At most `limit` records of `epoch` that wait and that no owner has at `now`.
+pub(crate) async fn outbound_unsent(
+    db: &mut Connection,
+    epoch: Epoch,
+    now: Timestamp,
+    limit: u64,
+) -> Result<Vec<(PhoneNumberId, MessageId)>, DatabaseError> {
+    let rows = query(UNSENT)
+        .bind(i64::from(epoch.retention_seconds))
+        .bind(column(epoch.start_seconds))
+        .bind(time_column(now))
+        .bind(column(limit))
+        .fetch_all(db)
+        .await?;
+    let unsent: Result<_, sqlx::Error> = rows
+        .iter()
+        .map(|row| Ok((phone_number_id_at(row)?, message_id_at(row)?)))
+        .collect();
+    Ok(unsent?)
 }

@@ -36,6 +36,10 @@ const PLANS: &[(&str, &[&str])] = &[
     (outbound_leases::ELSEWHERE, &["outbound_waiting"]),
     (outbound_leases::LEASE, &["sqlite_autoindex_outbound_1"]),
     (outbound_leases::RELEASE, &["outbound_leased"]),
+    (
+        outbound_leases::UNSENT,
+        &["outbound_unsent", "SEARCH d USING PRIMARY KEY"],
+    ),
     (inbound::FIND, &["sqlite_autoindex_inbound_1"]),
     (inbound::DELETE, &["sqlite_autoindex_inbound_1"]),
     (inbound::ERASURE.epoch_delete, &["inbound_by_epoch"]),

@@ -9,6 +9,7 @@ mod dispatch;
 mod epochs;
 mod erasure;
 mod events;
+mod last_call;
 mod moving;
 mod status;
 mod vault;
