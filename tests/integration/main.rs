@@ -20,6 +20,7 @@ mod garbage;
 mod hops;
 mod instances;
 mod interop;
+mod lapse;
 mod postgres;
 mod python_business;
 mod removal;

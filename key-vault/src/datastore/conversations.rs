@@ -131,12 +131,13 @@ async fn sessions(
     Ok(rows.into_iter().map(row).collect())
 }
 
-/// Writes a conversation; false, and nothing written, when another writer had moved it on.
+/// Writes a conversation in which something was said on `day`; false, and nothing written, when another writer had moved it on.
 pub(crate) async fn conversation_write(
     tx: &mut Tx,
     write: &ConversationWrite,
+    day: u64,
 ) -> Result<bool, DatabaseError> {
-    if !subject_write(tx, &write.number, &write.subject).await? {
+    if !subject_write(tx, &write.number, &write.subject, day).await? {
         return Ok(false);
     }
     let (number, id) = (&write.number, write.subject.id);
@@ -165,13 +166,18 @@ pub(crate) async fn conversation_write(
     Ok(true)
 }
 
-async fn subject_write(tx: &mut Tx, number: &str, row: &SubjectRow) -> Result<bool, DatabaseError> {
+async fn subject_write(
+    tx: &mut Tx,
+    number: &str,
+    row: &SubjectRow,
+    day: u64,
+) -> Result<bool, DatabaseError> {
     let before = row.version.saturating_sub(1);
     let statement = if before == 0 {
-        "INSERT INTO subjects (number, subject_id, tag, row_version, sealed) VALUES ($1, $2, $3, $4, $5)
-         ON CONFLICT DO NOTHING"
+        "INSERT INTO subjects (number, subject_id, tag, row_version, sealed, last_day)
+         VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING"
     } else {
-        "UPDATE subjects SET row_version = $4, sealed = $5
+        "UPDATE subjects SET row_version = $4, sealed = $5, last_day = $6
          WHERE number = $1 AND subject_id = $2 AND tag = $3 AND row_version = $4 - 1"
     };
     let done = query(statement)
@@ -180,6 +186,7 @@ async fn subject_write(tx: &mut Tx, number: &str, row: &SubjectRow) -> Result<bo
         .bind(&row.tag.0[..])
         .bind(int(row.version))
         .bind(&row.sealed)
+        .bind(int(day))
         .execute(&mut **tx)
         .await?;
     Ok(done.rows_affected() == 1)
@@ -268,9 +275,9 @@ mod tests {
                 .run_tx("test", |tx| {
                     Box::pin(async move {
                         number_insert(tx, &number()).await?;
-                        assert!(conversation_write(tx, &write(1, 1)).await?);
+                        assert!(conversation_write(tx, &write(1, 1), 5).await?);
                         assert!(subject_erase(tx, "1065", Tag([2; 16]), 7).await?);
-                        conversation_write(tx, &write(2, 2)).await
+                        conversation_write(tx, &write(2, 2), 5).await
                     })
                 })
                 .await
@@ -306,7 +313,7 @@ mod tests {
                         let mut written = Vec::new();
                         // New; new again; on from 1; on from 1 again, too late; on from a version that never was.
                         for (version, mark) in [(1, 1), (1, 2), (2, 3), (2, 4), (9, 5)] {
-                            written.push(conversation_write(tx, &write(version, mark)).await?);
+                            written.push(conversation_write(tx, &write(version, mark), 5).await?);
                         }
                         Ok::<_, DatabaseError>(written)
                     })

@@ -33,6 +33,19 @@ pub(crate) async fn subject_erase(
     tag: Tag,
     at_ms: u64,
 ) -> Result<bool, DatabaseError> {
+    let Some(id) = subject_delete(tx, number, tag).await? else {
+        return Ok(false);
+    };
+    erased_insert(tx, number, tag, Some(id), at_ms).await?;
+    Ok(true)
+}
+
+/// Deletes a subject with its sessions and pending records; answers its id, if it was there.
+pub(super) async fn subject_delete(
+    tx: &mut Tx,
+    number: &str,
+    tag: Tag,
+) -> Result<Option<Vec<u8>>, DatabaseError> {
     let id: Option<Vec<u8>> =
         query_scalar("DELETE FROM subjects WHERE number = $1 AND tag = $2 RETURNING subject_id")
             .bind(number)
@@ -40,7 +53,7 @@ pub(crate) async fn subject_erase(
             .fetch_optional(&mut **tx)
             .await?;
     let Some(id) = id else {
-        return Ok(false);
+        return Ok(None);
     };
     query("DELETE FROM sessions WHERE number = $1 AND subject_id = $2")
         .bind(number)
@@ -52,8 +65,7 @@ pub(crate) async fn subject_erase(
         .bind(&tag.0[..])
         .execute(&mut **tx)
         .await?;
-    erased_insert(tx, number, tag, Some(id), at_ms).await?;
-    Ok(true)
+    Ok(Some(id))
 }
 
 /// Keeps the tag of a subject that is not there. Answers whether it was not known yet; false also when there is no such number.

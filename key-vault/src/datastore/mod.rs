@@ -7,6 +7,7 @@ mod conversations;
 mod destructions;
 mod erasures;
 mod hpke_keys;
+mod idle;
 mod numbers;
 mod pending;
 mod prekeys;
@@ -30,6 +31,7 @@ pub(crate) use erasures::{
 pub(crate) use hpke_keys::{
     HpkeKeyRow, hpke_key_by_id, hpke_key_insert, hpke_key_newest, hpke_keys_delete_ended,
 };
+pub(crate) use idle::{numbers_idle, subjects_date, subjects_lapse};
 pub(crate) use numbers::{
     NumberRow, Serials, number_facts_update, number_find, number_insert, number_serials_take,
 };
@@ -80,6 +82,12 @@ pub const MIGRATIONS: &[Migration] = &[
         "receipts",
         include_str!("../../migrations/sqlite/0004_receipts.sql"),
         include_str!("../../migrations/postgres/0004_receipts.sql"),
+    ),
+    Migration::new(
+        5,
+        "idle_subjects",
+        include_str!("../../migrations/sqlite/0005_idle_subjects.sql"),
+        include_str!("../../migrations/postgres/0005_idle_subjects.sql"),
     ),
 ];
 

@@ -154,7 +154,7 @@ impl Vault {
                         step(loaded, &items, &at, &fence, &sealing, now.timestamp())
                     })
                     .await??;
-                    let contended = write_all(tx, &writes).await?;
+                    let contended = write_all(tx, &writes, now).await?;
                     mark_contended(&mut outcomes, &indices, &opened, &contended);
                     Ok(outcomes)
                 })

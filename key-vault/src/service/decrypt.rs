@@ -216,7 +216,7 @@ impl Vault {
                         records,
                     } = blocking(move || step.run(loaded, &at)).await??;
 
-                    let contended = write_all(tx, &writes).await?;
+                    let contended = write_all(tx, &writes, now).await?;
                     for (key, row) in &records {
                         if !contended.contains(key) {
                             datastore::pending_insert(tx, row).await?;

@@ -186,11 +186,13 @@ impl Openers {
     /// # Errors
     /// Why it does not open.
     pub(super) fn open(&self, record: &ClosedRecord) -> Outcome<(Arc<Number>, RecordBody)> {
-        let (number, conversation) = self.conversation(record)?;
-        let body = record.open(
-            &*key_of(&self.keys, record.id.epoch)?,
-            &conversation.subject().key,
-        )?;
+        let key = key_of(&self.keys, record.id.epoch);
+        let (number, conversation) = match (self.conversation(record), &key) {
+            // Of a subject that lapsed there is nothing but what is past its time.
+            (Err(Refusal::Undecryptable), Err(past)) => return Err(*past),
+            (found, _) => found?,
+        };
+        let body = record.open(&*key?, &conversation.subject().key)?;
         Ok((number, body))
     }
 

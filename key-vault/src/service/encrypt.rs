@@ -152,7 +152,7 @@ impl Vault {
                         step.run(loaded, &subjects, &indices)
                     };
                     let (mut outcomes, writes) = blocking(step).await??;
-                    let contended = write_all(tx, &writes).await?;
+                    let contended = write_all(tx, &writes, now).await?;
                     Ok(outcomes
                         .drain(..)
                         .map(|outcome| outcome.settle(&contended))

@@ -16,6 +16,7 @@ mod epochs;
 mod erase;
 mod export;
 mod keys;
+mod lapse;
 mod pending;
 mod prekeys;
 mod receipts;
@@ -72,6 +73,8 @@ struct Inner {
     connector_keys: ConnectorKeys,
     own_keys: OwnKeys,
     leases: Leases,
+    /// When somebody idle was last looked for.
+    looked_for_idle: tokio::sync::Mutex<Option<Timestamp>>,
     /// One destruction at a time.
     destroying: tokio::sync::Mutex<()>,
 }
@@ -119,6 +122,7 @@ impl Vault {
             connector_keys: ConnectorKeys::new(),
             own_keys: OwnKeys::default(),
             leases: shards::newcomer(config.holder()),
+            looked_for_idle: tokio::sync::Mutex::default(),
             destroying: tokio::sync::Mutex::default(),
         }));
         vault.replay_erasures().await?;
@@ -167,7 +171,8 @@ impl Vault {
         self.finish_removals().await?;
         self.forget_erased(now).await?;
         self.forget_gone(now).await?;
-        self.destroy_overdue(now).await
+        self.destroy_overdue(now).await?;
+        self.lapse_idle(now).await
     }
 
     /// Drops from memory the epoch keys that another replica destroyed.

@@ -11,9 +11,11 @@ use sealpost_database::Tx;
 use sealpost_envelope::{NumberId, OsEntropy};
 use sealpost_proto::vault::v1::Refusal;
 
+use super::lapse::day;
 use crate::{
     VaultError,
     conversation::Conversation,
+    custody::Now,
     datastore::{self, ConversationRows, ConversationWrite},
     number::Number,
     prekey_shelf::{KemUse, Spent},
@@ -96,10 +98,14 @@ impl WorkingSet {
 ///
 /// # Errors
 /// When the database fails, or a prekey was used up by another writer: the whole transaction must then go.
-pub(super) async fn write_all(tx: &mut Tx, writes: &[Write]) -> Result<BTreeSet<Key>, VaultError> {
+pub(super) async fn write_all(
+    tx: &mut Tx,
+    writes: &[Write],
+    now: Now,
+) -> Result<BTreeSet<Key>, VaultError> {
     let mut contended = BTreeSet::new();
     for write in writes {
-        if !datastore::conversation_write(tx, &write.rows).await? {
+        if !datastore::conversation_write(tx, &write.rows, day(now.timestamp())).await? {
             contended.insert(write.key.clone());
             continue;
         }

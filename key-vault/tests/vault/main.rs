@@ -8,6 +8,7 @@ mod durability;
 mod erasure;
 mod export;
 mod fixture;
+mod idle;
 mod inbound;
 mod outbound;
 mod refusals;
