@@ -11,8 +11,8 @@ use std::{
     io::{self, Read, Seek, SeekFrom, Write},
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, SystemTime},
 };
 
 use sealpost_envelope::{
@@ -58,6 +58,15 @@ pub(crate) struct Entry {
 pub(crate) struct Journal {
     folder: PathBuf,
     root: Arc<RootKey>,
+    seen: Mutex<Seen>,
+}
+
+/// What the file was when it was read last, and how far its older entries were looked at.
+#[derive(Default)]
+struct Seen {
+    file: Option<(u64, SystemTime)>,
+    entries: Vec<Entry>,
+    next: usize,
 }
 
 impl Journal {
@@ -66,6 +75,7 @@ impl Journal {
         Self {
             folder: folder.to_owned(),
             root,
+            seen: Mutex::default(),
         }
     }
 
@@ -79,7 +89,6 @@ impl Journal {
             .sealing()
             .seal(&PLACE, &encode(entry), &mut OsEntropy)?;
         let _alone = files::lock(&self.folder)?;
-        let is_new = !self.path().exists();
         let mut file = OpenOptions::new()
             .read(true)
             .write(true)
@@ -92,37 +101,52 @@ impl Journal {
         file.seek(SeekFrom::Start(end))?;
         file.write_all(&sealed)?;
         file.sync_all()?;
-        if is_new {
-            File::open(&self.folder)?.sync_all()?;
-        }
-        Ok(())
+        // Also when it was there: whoever made it may have died before this.
+        Ok(File::open(&self.folder)?.sync_all()?)
     }
 
-    /// Every entry, the oldest first.
+    /// Every entry, the oldest first. They are on the disk when this returns, also those whose writer died before that.
     ///
     /// # Errors
     /// When the file cannot be read, others may touch it, or an entry does not open.
     pub(crate) fn entries(&self) -> Result<Vec<Entry>, KeyringError> {
         let _alone = files::lock(&self.folder)?;
-        self.whole(&self.read()?)
+        let bytes = self.read()?;
+        if !bytes.is_empty() {
+            File::open(self.path())?.sync_all()?;
+            File::open(&self.folder)?.sync_all()?;
+        }
+        self.whole(&bytes)
     }
 
-    /// The newest entry.
+    /// Entries to look for in the database now: the newest each time, and the older ones a page each time in turn. The file is
+    /// read again when it has changed.
     ///
     /// # Errors
-    /// When the file cannot be read.
-    pub(crate) fn newest(&self) -> Result<Option<Entry>, KeyringError> {
-        let mut file = match File::open(self.path()) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            file => file?,
+    /// As [`Journal::entries`].
+    pub(crate) fn page(&self, most: usize) -> Result<Vec<Entry>, KeyringError> {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let file = match fs::metadata(self.path()) {
+            Ok(found) => Some((found.len(), found.modified()?)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => return Err(error.into()),
         };
-        let Some(at) = self.end(&mut file)?.checked_sub(SEALED_LEN as u64) else {
-            return Ok(None);
+        if seen.file != file {
+            seen.entries = self.entries()?;
+            seen.file = file;
+        }
+        let (older, newest) = seen
+            .entries
+            .split_at(seen.entries.len().saturating_sub(most));
+        let begin = if seen.next < older.len() {
+            seen.next
+        } else {
+            0
         };
-        let mut sealed = [0; SEALED_LEN];
-        file.seek(SeekFrom::Start(at))?;
-        file.read_exact(&mut sealed)?;
-        Ok(self.open(&sealed))
+        let end = older.len().min(begin + most);
+        let page = [newest, &older[begin..end]].concat();
+        seen.next = end;
+        Ok(page)
     }
 
     /// Drops entries older than [`MEMORY`]; answers how many are left.

@@ -93,11 +93,15 @@ pub(crate) async fn conversation_by_tag(
     with_sessions: bool,
 ) -> Result<Found, DatabaseError> {
     let id: Option<Vec<u8>> =
-        query_scalar("SELECT subject_id FROM subjects WHERE number = $1 AND tag = $2")
-            .bind(number)
-            .bind(&tag.0[..])
-            .fetch_optional(&mut *db)
-            .await?;
+        // The mark of an erasure stands before a row that somebody put back.
+        query_scalar(
+            "SELECT subject_id FROM subjects AS s WHERE number = $1 AND tag = $2 AND NOT EXISTS
+                 (SELECT 1 FROM erased AS e WHERE e.number = s.number AND e.tag = s.tag)",
+        )
+        .bind(number)
+        .bind(&tag.0[..])
+        .fetch_optional(&mut *db)
+        .await?;
     if let Some(id) = id.and_then(|id| SubjectId::from_slice(&id)) {
         let rows = conversation_by_id(db, number, id, with_sessions).await?;
         return Ok(rows.map_or(Found::Nowhere, Found::Here));

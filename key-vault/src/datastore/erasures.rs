@@ -5,7 +5,7 @@
 
 use sealpost_database::{
     Connection, DatabaseError, Tx,
-    sqlx::{query, query_as, query_scalar},
+    sqlx::{AssertSqlSafe, query, query_as, query_scalar},
 };
 
 use super::{int, uint};
@@ -103,6 +103,27 @@ async fn erased_insert(
     .execute(&mut **tx)
     .await?;
     Ok(done.rows_affected() == 1)
+}
+
+/// Whether any of these tags, a few hundred at most, is a subject's of the number.
+pub(crate) async fn subjects_have_any(
+    db: &mut Connection,
+    number: &str,
+    tags: &[Tag],
+) -> Result<bool, DatabaseError> {
+    let places: Vec<_> = (2..tags.len() + 2)
+        .map(|place| format!("${place}"))
+        .collect();
+    let text = format!(
+        "SELECT number FROM subjects WHERE number = $1 AND tag IN ({}) LIMIT 1",
+        places.join(", ")
+    );
+    let mut statement = query_scalar(AssertSqlSafe(text)).bind(number);
+    for tag in tags {
+        statement = statement.bind(&tag.0[..]);
+    }
+    let found: Option<String> = statement.fetch_optional(db).await?;
+    Ok(found.is_some())
 }
 
 /// Whether a tag is known as an erased person's.

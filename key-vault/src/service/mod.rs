@@ -166,12 +166,13 @@ impl Vault {
         self.0.keyring.forget_expired(now);
         self.0.connector_keys.forget_ended(now);
         self.0.own_keys.forget_ended(now);
+        // First of all that needs the database: what fails below keeps no key alive.
+        self.destroy_overdue(now).await?;
         self.delete_ended_hpke_keys(now).await?;
-        self.replay_when_restored(now).await?;
+        self.replay_when_restored().await?;
         self.finish_removals().await?;
         self.forget_erased(now).await?;
         self.forget_gone(now).await?;
-        self.destroy_overdue(now).await?;
         self.lapse_idle(now).await
     }
 

@@ -1,16 +1,22 @@
 //! What was erased stays erased: a database that was restored from a backup loses again whom the journal names.
 //!
-//! At the start, and whenever the newest entry is found to be missing from the database: then somebody restored it beneath us.
+//! At the start, and whenever the database is found to have what the journal names: then somebody restored it beneath us, or put
+//! rows back. Nothing that the database says of erasures is taken for a proof.
+
+use std::collections::BTreeMap;
 
 use super::{Vault, blocking, receipts::KEPT};
 use crate::{
     VaultError,
-    custody::{Entry, Erased, Now},
+    custody::{Entry, Erased},
     datastore::{self, ReceiptRow},
+    subject::Tag,
 };
 
 /// Entries done in one transaction.
 const PIECE: usize = 200;
+/// Of the newest entries and of the older ones, how many are looked for in one round of housekeeping.
+const LOOK: usize = 1_000;
 
 impl Vault {
     /// Erases again all that the journal names and the database still has.
@@ -78,40 +84,46 @@ impl Vault {
         Ok(())
     }
 
-    /// Looks whether the database knows of the newest erasure; replays all when it does not.
+    /// Looks whether the database has what the journal names; replays all when it does.
     ///
     /// # Errors
     /// When the journal or the database fails.
-    pub(super) async fn replay_when_restored(&self, now: Now) -> Result<(), VaultError> {
+    pub(super) async fn replay_when_restored(&self) -> Result<(), VaultError> {
         let journal = self.0.journal.clone();
-        let Some(newest) = blocking(move || journal.newest()).await?? else {
-            return Ok(());
-        };
-        if newest.at < now.timestamp() - KEPT || self.is_done(newest).await? {
-            return Ok(());
+        let entries = blocking(move || journal.page(LOOK)).await??;
+        if self.has_any(entries).await? {
+            self.replay_erasures().await?;
         }
-        self.replay_erasures().await
+        Ok(())
     }
 
-    async fn is_done(&self, entry: Entry) -> Result<bool, VaultError> {
-        match entry.erased {
-            Erased::Number(fingerprint) => match self.number(&entry.number).await {
-                Ok(number) => Ok(number.fingerprint() != fingerprint),
-                Err(VaultError::NumberUnknown) => Ok(true),
-                Err(error) => Err(error),
-            },
-            Erased::Subject(tag) => self
-                .0
-                .database
-                .read("erased_exists", move |db| {
-                    Box::pin(async move {
-                        let number = &entry.number;
-                        let known = datastore::number_find(db, number).await?.is_some();
-                        Ok(!known || datastore::erased_exists(db, number, tag).await?)
-                    })
-                })
-                .await
-                .map_err(VaultError::Database),
+    async fn has_any(&self, entries: Vec<Entry>) -> Result<bool, VaultError> {
+        let mut tags = BTreeMap::<String, Vec<Tag>>::new();
+        for entry in entries {
+            match entry.erased {
+                Erased::Subject(tag) => tags.entry(entry.number).or_default().push(tag),
+                Erased::Number(fingerprint) => match self.number(&entry.number).await {
+                    Ok(number) if number.fingerprint() == fingerprint => return Ok(true),
+                    Ok(_) | Err(VaultError::NumberUnknown) => {}
+                    Err(error) => return Err(error),
+                },
+            }
         }
+        self.0
+            .database
+            .read("subjects_have_any", move |db| {
+                Box::pin(async move {
+                    for (number, tags) in &tags {
+                        for piece in tags.chunks(PIECE) {
+                            if datastore::subjects_have_any(db, number, piece).await? {
+                                return Ok(true);
+                            }
+                        }
+                    }
+                    Ok(false)
+                })
+            })
+            .await
+            .map_err(VaultError::Database)
     }
 }

@@ -112,6 +112,29 @@ async fn rows_that_come_back_beneath_a_running_vault_are_erased_within_a_round_o
 }
 
 #[tokio::test]
+async fn older_erasures_are_looked_for_too_and_a_mark_in_the_database_proves_nothing() {
+    let fixture = Fixture::new().await;
+    let (.., theirs, _) = two(&fixture).await;
+    fixture
+        .tamper("CREATE TABLE kept AS SELECT * FROM subjects")
+        .await;
+    erase(&fixture, PHONE).await;
+    erase(&fixture, OTHER).await;
+    fixture
+        .tamper("INSERT INTO subjects SELECT * FROM kept WHERE true ON CONFLICT DO NOTHING")
+        .await;
+    fixture.tamper("DROP TABLE kept").await;
+    assert_eq!(fixture.facts(NUMBER).await.subjects, 2, "the control");
+    assert_eq!(
+        fixture.check(&theirs).await,
+        Refusal::SubjectErased,
+        "where the mark is left it stands before the row"
+    );
+    fixture.vault.housekeeping().await.unwrap();
+    assert_eq!(fixture.facts(NUMBER).await.subjects, 0);
+}
+
+#[tokio::test]
 async fn a_vault_whose_journal_was_tampered_with_does_not_open() {
     let mut fixture = Fixture::new().await;
     two(&fixture).await;
