@@ -84,14 +84,18 @@ pub(super) async fn conversation_yield(
     Ok(done.rows_affected() > 0)
 }
 
-/// Frees all that a collector has, in their old turns; how many. A stream's window bounds them.
+/// Frees all that a collector has, behind all others: what it could not be rid of must not fill the next stream, too. How many; a
+/// stream's window bounds them.
 pub(super) async fn conversations_free_all(
     tx: &mut Tx,
     collector: &CollectorName,
 ) -> Result<u64, DatabaseError> {
-    let done = query("UPDATE conversations SET collector = NULL WHERE collector = $1")
-        .bind(collector.as_str())
-        .execute(&mut **tx)
-        .await?;
+    let done = query(
+        "UPDATE conversations SET collector = NULL, turn = (SELECT COALESCE(max(queue_id), 0) + 1 FROM inbound)
+         WHERE collector = $1",
+    )
+    .bind(collector.as_str())
+    .execute(&mut **tx)
+    .await?;
     Ok(done.rows_affected())
 }

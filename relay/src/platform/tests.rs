@@ -28,7 +28,7 @@ use wire::{
 use super::*;
 use crate::{
     LimitsConfig,
-    ids::{CollectorName, DeviceIdentity},
+    ids::{CollectorName, DeviceIdentity, StreamToken},
     testing::{Fixture, NUMBER, PEER, of, submit_item, upload},
 };
 

@@ -121,6 +121,30 @@ async fn one_talkative_consumer_does_not_hold_up_the_others() {
 }
 
 #[tokio::test]
+async fn what_a_gateway_could_not_be_rid_of_comes_behind_what_waited_meanwhile() {
+    let fixture = Fixture::new().await;
+    fixture.number(1, 1).await;
+    let (datastore, now) = (fixture.relay.datastore.clone(), fixture.now());
+    let gateway = CollectorName::parse("a").unwrap();
+    // A stream with room for one item.
+    let given = async |token: i64| {
+        let token = StreamToken(token);
+        let opened = datastore.collector_open(gateway.clone(), token, now);
+        opened.await.unwrap();
+        let given = datastore.collect(gateway.clone(), token, 1, now).await;
+        let peer = given.unwrap().remove(0).conversation.peer;
+        peer.unwrap().as_str().to_owned()
+    };
+    let stuck = fixture.register(PEER, 1, 1).await;
+    hand_over(&fixture, &stuck, 0..1).await;
+    assert_eq!(given(1).await, PEER);
+    let fresh = fixture.register(OTHER, 2, 1).await;
+    hand_over(&fixture, &fresh, 1..2).await;
+    assert_eq!(given(2).await, OTHER);
+    assert_eq!(given(3).await, PEER);
+}
+
+#[tokio::test]
 async fn a_page_is_bounded_in_bytes_and_the_rest_follows() {
     let fixture = Fixture::new().await;
     fixture.number(1, 1).await;
