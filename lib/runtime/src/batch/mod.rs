@@ -5,10 +5,14 @@
 //! after another, so items keep their order; **a stream that ends with OK has answered every batch that was begun**, so
 //! a batch without an answer may then be sent again; after any other end nobody knows what became of the batch in
 //! flight.
+//!
+//! [`Gather`] is the same inside one process: many callers, one batch at a time.
 
+mod gather;
 mod lane;
 mod serve;
 
+pub use gather::Gather;
 pub use lane::{BatchLane, Hop, LaneError, LaneSettings, Reply};
 pub use serve::{BatchAnswers, serve_batches};
 
