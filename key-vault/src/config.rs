@@ -30,6 +30,9 @@ pub struct Config {
     /// name in its SPIFFE identity, or `key-vault`.
     #[serde(default)]
     pub name: Option<String>,
+    /// Memory for sessions that were worked on last, in MiB; 64 by default.
+    #[serde(default)]
+    pub session_cache_mib: Option<u32>,
     /// The face between services.
     pub server: ServerConfig,
     /// Prometheus text.
@@ -44,6 +47,14 @@ impl Config {
     /// [`Self::name`], or the usual one.
     pub(crate) fn holder(&self) -> String {
         self.name.clone().unwrap_or_else(|| "key-vault".to_owned())
+    }
+
+    /// [`Self::session_cache_mib`], or the usual, in bytes.
+    pub(crate) fn session_cache_bytes(&self) -> usize {
+        let mib = self.session_cache_mib.unwrap_or(64);
+        usize::try_from(mib)
+            .unwrap_or(usize::MAX)
+            .saturating_mul(1 << 20)
     }
 
     /// What time it is.

@@ -7,7 +7,8 @@
 use rand::{CryptoRng, Rng};
 use sealpost_envelope::{
     Category, Entropy, EnvelopeError, KeyId, MessageId, NumberId, PaddedContent, Peer, Secret,
-    SigningKey, kdf::hmac_sha256,
+    SigningKey,
+    kdf::{hmac_sha256, sha256},
 };
 use zeroize::Zeroizing;
 
@@ -37,6 +38,8 @@ pub(crate) struct Number {
     pub(crate) signing: SigningKey,
     facts_version: u64,
     pub(crate) facts: Facts,
+    /// SHA-256 of its sealed key, which no later number of its id has; of a number that was just made, of nothing.
+    row: [u8; 32],
 }
 
 /// A number's rows do not open, or hold what no number has.
@@ -76,6 +79,7 @@ impl Number {
             signing: SigningKey::generate(entropy)?,
             facts_version: 1,
             facts,
+            row: sha256(&[]),
         })
     }
 
@@ -92,7 +96,10 @@ impl Number {
         let secrets = key.open(&place(&id, "secrets", 1), &row.sealed_secrets)?;
         let facts = key.open(&place(&id, "facts", row.facts_version), &row.sealed_facts)?;
         let facts = Facts::decode(&facts).ok_or(NumberCorrupt)?;
-        Self::decode(id, key, &secrets, row.facts_version, facts).ok_or(NumberCorrupt)
+        let mut number =
+            Self::decode(id, key, &secrets, row.facts_version, facts).ok_or(NumberCorrupt)?;
+        number.row = sha256(&[&row.sealed_key]);
+        Ok(number)
     }
 
     /// The row of a new number.
@@ -118,6 +125,11 @@ impl Number {
             facts_version: self.facts_version,
             sealed_facts: self.seal_facts(&self.facts, self.facts_version, entropy)?,
         })
+    }
+
+    /// Whether its row is as it was opened.
+    pub(crate) fn stands(&self, facts_version: u64, sealed_key: &[u8]) -> bool {
+        self.facts_version == facts_version && self.row == sha256(&[sealed_key])
     }
 
     /// New facts for its row: the version to write and the sealed bytes.
@@ -264,6 +276,7 @@ impl Number {
             signing,
             facts_version,
             facts,
+            row: sha256(&[]),
         })
     }
 }

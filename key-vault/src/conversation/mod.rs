@@ -42,13 +42,21 @@ pub(crate) struct Conversation {
     /// Row version as loaded; 0 when there is no row yet.
     version: u64,
     subject: Subject,
-    /// Device → row version as loaded.
-    loaded: BTreeMap<u8, u64>,
+    /// Device → its session's row, as loaded or last sealed.
+    loaded: BTreeMap<u8, SessionLoaded>,
     sessions: BTreeMap<u8, Session>,
     /// Devices whose session is another than loaded.
     moved: BTreeSet<u8>,
     changed: bool,
     spent: Vec<Spent>,
+}
+
+/// What is known of a session's row.
+#[derive(Clone, Copy)]
+struct SessionLoaded {
+    version: u64,
+    /// Of its sealed bytes.
+    length: usize,
 }
 
 /// How a frame is to be encrypted.
@@ -108,6 +116,24 @@ impl Conversation {
 
     pub(crate) fn number(&self) -> &Arc<Number> {
         &self.number
+    }
+
+    /// The number as it stands now.
+    pub(crate) fn set_number(&mut self, number: Arc<Number>) {
+        self.number = number;
+    }
+
+    /// About how many bytes of memory it takes: a session in memory is about twice as large as its row.
+    pub(crate) fn weight(&self) -> usize {
+        const BESIDE: usize = 1024;
+        let rows: usize = self.loaded.values().map(|session| session.length).sum();
+        BESIDE + 2 * rows
+    }
+
+    /// Whether a message of a device belongs to the session that it has: it needs no prekeys then.
+    pub(crate) fn goes_on(&self, device: u8, message: &InboundMessage) -> bool {
+        let session = self.sessions.get(&device);
+        session.is_some_and(|session| session.began_with(message))
     }
 
     pub(crate) fn id(&self) -> SubjectId {

@@ -7,7 +7,7 @@ use std::{
 
 use sealpost_envelope::Entropy;
 
-use super::Conversation;
+use super::{Conversation, SessionLoaded};
 use crate::{
     datastore::{ConversationRows, ConversationWrite, SessionRow, SubjectRow},
     number::{Number, NumberCorrupt},
@@ -53,7 +53,11 @@ impl Conversation {
                 &row.sealed,
             )?;
             sessions.insert(row.device, Session::deserialize(&record)?);
-            loaded.insert(row.device, row.version);
+            let known = SessionLoaded {
+                version: row.version,
+                length: row.sealed.len(),
+            };
+            loaded.insert(row.device, known);
         }
         Ok(Self {
             number,
@@ -69,60 +73,68 @@ impl Conversation {
         })
     }
 
-    /// The rows to write, when anything changed, and what new sessions used up.
+    /// The rows to write, when anything changed, and what new sessions used up. From here on it is as if they were written: whoever
+    /// does not write them drops the conversation.
     ///
     /// # Errors
     /// [`NumberCorrupt`], when there is no randomness.
     pub(crate) fn seal(
-        self,
+        &mut self,
         entropy: &mut dyn Entropy,
     ) -> Result<Option<(ConversationWrite, Vec<Spent>)>, NumberCorrupt> {
-        if !self.changed {
+        if !std::mem::take(&mut self.changed) {
             return Ok(None);
         }
-        let mut subject = self.subject;
-        subject
+        let held = &self.sessions;
+        self.subject
             .seals
-            .retain(|device, _| self.sessions.contains_key(device));
+            .retain(|device, _| held.contains_key(device));
         let mut sessions = Vec::new();
-        for device in &self.moved {
-            let Some(session) = self.sessions.get(device) else {
+        for device in std::mem::take(&mut self.moved) {
+            let Some(session) = self.sessions.get(&device) else {
                 continue;
             };
-            let version = self.loaded.get(device).map_or(1, |version| version + 1);
-            let row = session_row(self.id, *device);
+            let before = self.loaded.get(&device).map_or(0, |row| row.version);
+            let version = before + 1;
+            let row = session_row(self.id, device);
             let sealed =
                 self.number
                     .seal_row(SESSIONS, &row, version, &session.serialize()?, entropy)?;
-            subject.seals.insert(*device, Seal::of(&sealed));
+            self.subject.seals.insert(device, Seal::of(&sealed));
+            let length = sealed.len();
+            self.loaded
+                .insert(device, SessionLoaded { version, length });
             sessions.push(SessionRow {
-                device: *device,
+                device,
                 version,
                 sealed,
             });
         }
-        let removed = self
-            .loaded
-            .keys()
-            .filter(|device| !self.sessions.contains_key(device))
-            .copied()
-            .collect();
-        let version = self.version + 1;
-        let sealed =
-            self.number
-                .seal_row(SUBJECTS, &self.id.0, version, &subject.encode(), entropy)?;
+        let gone = |device: &u8| !self.sessions.contains_key(device);
+        let removed: Vec<u8> = self.loaded.keys().copied().filter(gone).collect();
+        for device in &removed {
+            self.loaded.remove(device);
+        }
+        self.version += 1;
+        let sealed = self.number.seal_row(
+            SUBJECTS,
+            &self.id.0,
+            self.version,
+            &self.subject.encode(),
+            entropy,
+        )?;
         let write = ConversationWrite {
             number: self.number.id.as_str().to_owned(),
             subject: SubjectRow {
                 id: self.id,
                 tag: self.tag,
-                version,
+                version: self.version,
                 sealed,
             },
             sessions,
             removed,
         };
-        Ok(Some((write, self.spent)))
+        Ok(Some((write, std::mem::take(&mut self.spent))))
     }
 }
 

@@ -111,13 +111,18 @@ impl Keyring {
         Ok(keyring)
     }
 
+    /// The key of an epoch, when it is in memory.
+    pub(crate) fn at_hand(&self, epoch: EpochId) -> Option<Arc<EpochKey>> {
+        self.cache().get(&epoch).cloned()
+    }
+
     /// The key of an epoch that takes new records, made when it is not there.
     ///
     /// # Errors
     /// When the files fail.
     pub(crate) fn for_sealing(&self, epoch: EpochId) -> Result<Arc<EpochKey>, KeyringError> {
-        if let Some(key) = self.cache().get(&epoch) {
-            return Ok(key.clone());
+        if let Some(key) = self.at_hand(epoch) {
+            return Ok(key);
         }
         if let Some(key) = self.load(epoch)? {
             // Another process made it, perhaps a moment ago: nothing is sealed under a key that a power cut could take.

@@ -3,16 +3,15 @@
 //! Invariant: the subject's row version guards its sessions. Whoever changes any row of a conversation moves it on, first,
 //! and has lost everything when it had moved meanwhile.
 
+use std::collections::{HashMap, HashSet};
+
 use sealpost_database::{
-    Connection, DatabaseError, Tx,
-    sqlx::{query, query_as, query_scalar},
+    Connection, DatabaseError, Many, Row, Tx, Value,
+    sqlx::{Row as _, query_scalar},
 };
 
-use super::{COUNT_LIMIT, erased_exists, int, uint};
+use super::{COUNT_LIMIT, int, uint};
 use crate::subject::{SubjectId, Tag};
-
-/// As many devices as Signal can name.
-const MAX_DEVICES: i64 = 127;
 
 /// A sealed subject. Version 0 is not in the table yet.
 #[derive(Clone)]
@@ -48,152 +47,181 @@ pub(crate) struct ConversationWrite {
     pub(crate) removed: Vec<u8>,
 }
 
-/// What became of a tag.
-pub(crate) enum Found {
-    Here(ConversationRows),
-    Erased,
-    Nowhere,
-}
+const FIND: Many = Many::new(
+    "SELECT number, subject_id, tag, row_version, sealed FROM subjects WHERE (number, subject_id) IN (VALUES {rows})",
+);
 
-pub(crate) async fn conversation_by_id(
-    db: &mut Connection,
-    number: &str,
-    id: SubjectId,
-    with_sessions: bool,
-) -> Result<Option<ConversationRows>, DatabaseError> {
-    let found: Option<(Vec<u8>, i64, Vec<u8>)> = query_as(
-        "SELECT tag, row_version, sealed FROM subjects WHERE number = $1 AND subject_id = $2",
-    )
-    .bind(number)
-    .bind(&id.0[..])
-    .fetch_optional(&mut *db)
-    .await?;
-    let Some((tag, version, sealed)) = found else {
-        return Ok(None);
-    };
-    let tag = Tag(tag.try_into().unwrap_or_default());
-    let subject = SubjectRow {
-        id,
-        tag,
-        version: uint(version),
-        sealed,
-    };
-    let sessions = if with_sessions {
-        sessions(db, number, id).await?
-    } else {
-        Vec::new()
-    };
-    Ok(Some(ConversationRows { subject, sessions }))
-}
+const FIND_SESSIONS: Many = Many::new(
+    "SELECT number, subject_id, device_id, row_version, sealed FROM sessions
+     WHERE (number, subject_id) IN (VALUES {rows}) ORDER BY device_id",
+);
 
-pub(crate) async fn conversation_by_tag(
+/// The mark of an erasure stands before a row that somebody put back.
+const FIND_BY_TAG: Many = Many::new(
+    "SELECT number, subject_id, tag, row_version, sealed FROM subjects AS s
+     WHERE (number, tag) IN (VALUES {rows}) AND NOT EXISTS
+         (SELECT 1 FROM erased AS e WHERE e.number = s.number AND e.tag = s.tag)",
+);
+
+const BEGIN: Many = Many::new(
+    "INSERT INTO subjects (number, subject_id, tag, row_version, sealed, last_day) VALUES {rows}
+     ON CONFLICT DO NOTHING RETURNING number, subject_id",
+);
+
+const MOVE_ON: Many = Many::new(
+    "UPDATE subjects SET row_version = new.column4, sealed = new.column5, last_day = new.column6
+     FROM (VALUES {rows}) AS new
+     WHERE number = new.column1 AND subject_id = new.column2 AND tag = new.column3 AND row_version = new.column4 - 1
+     RETURNING number, subject_id",
+);
+
+const PUT_SESSIONS: Many = Many::new(
+    "INSERT INTO sessions (number, subject_id, device_id, row_version, sealed) VALUES {rows}
+     ON CONFLICT (number, subject_id, device_id)
+     DO UPDATE SET row_version = excluded.row_version, sealed = excluded.sealed",
+);
+
+const DELETE_SESSIONS: Many =
+    Many::new("DELETE FROM sessions WHERE (number, subject_id, device_id) IN (VALUES {rows})");
+
+/// Which conversation: its number and its subject.
+pub(crate) type Name<'a> = (&'a str, SubjectId);
+
+/// Conversations with their sessions; those that are not there are left out.
+pub(crate) async fn conversations_by_id(
     db: &mut Connection,
-    number: &str,
-    tag: Tag,
-    with_sessions: bool,
-) -> Result<Found, DatabaseError> {
-    let id: Option<Vec<u8>> =
-        // The mark of an erasure stands before a row that somebody put back.
-        query_scalar(
-            "SELECT subject_id FROM subjects AS s WHERE number = $1 AND tag = $2 AND NOT EXISTS
-                 (SELECT 1 FROM erased AS e WHERE e.number = s.number AND e.tag = s.tag)",
-        )
-        .bind(number)
-        .bind(&tag.0[..])
-        .fetch_optional(&mut *db)
-        .await?;
-    if let Some(id) = id.and_then(|id| SubjectId::from_slice(&id)) {
-        let rows = conversation_by_id(db, number, id, with_sessions).await?;
-        return Ok(rows.map_or(Found::Nowhere, Found::Here));
+    names: &[Name<'_>],
+) -> Result<Vec<(String, ConversationRows)>, DatabaseError> {
+    let mut found = HashMap::with_capacity(names.len());
+    for row in &FIND.fetch(db, &[], names, name_values).await? {
+        let (number, rows) = without_sessions(row)?;
+        found.insert((number, rows.subject.id), rows);
     }
-    Ok(if erased_exists(db, number, tag).await? {
-        Found::Erased
-    } else {
-        Found::Nowhere
-    })
+    if !found.is_empty() {
+        for row in &FIND_SESSIONS.fetch(db, &[], names, name_values).await? {
+            let number: String = row.try_get("number")?;
+            let session = SessionRow {
+                device: u8::try_from(row.try_get::<i64, _>("device_id")?).unwrap_or(0),
+                version: uint(row.try_get("row_version")?),
+                sealed: row.try_get("sealed")?,
+            };
+            if let Some(rows) = found.get_mut(&(number, subject_at(row)?)) {
+                rows.sessions.push(session);
+            }
+        }
+    }
+    let found = found.into_iter().map(|((number, _), rows)| (number, rows));
+    Ok(found.collect())
 }
 
-async fn sessions(
+/// Subjects by their tags, without sessions; tags of nobody, and of the erased, are left out.
+pub(crate) async fn conversations_by_tag(
     db: &mut Connection,
-    number: &str,
-    id: SubjectId,
-) -> Result<Vec<SessionRow>, DatabaseError> {
-    let rows: Vec<(i64, i64, Vec<u8>)> = query_as(
-        "SELECT device_id, row_version, sealed FROM sessions WHERE number = $1 AND subject_id = $2
-         ORDER BY device_id LIMIT $3",
-    )
-    .bind(number)
-    .bind(&id.0[..])
-    .bind(MAX_DEVICES)
-    .fetch_all(db)
-    .await?;
-    let row = |(device, version, sealed): (i64, i64, Vec<u8>)| SessionRow {
-        device: u8::try_from(device).unwrap_or(0),
-        version: uint(version),
-        sealed,
-    };
-    Ok(rows.into_iter().map(row).collect())
+    tags: &[(&str, Tag)],
+) -> Result<Vec<(String, ConversationRows)>, DatabaseError> {
+    let rows = FIND_BY_TAG.fetch(db, &[], tags, tag_values).await?;
+    rows.iter().map(without_sessions).collect()
 }
 
-/// Writes a conversation in which something was said on `day`; false, and nothing written, when another writer had moved it on.
-pub(crate) async fn conversation_write(
+/// Writes conversations in which something was said on `day`; answers which, since of one that another writer had moved on nothing
+/// is written.
+pub(crate) async fn conversations_write(
     tx: &mut Tx,
-    write: &ConversationWrite,
+    writes: &[&ConversationWrite],
     day: u64,
-) -> Result<bool, DatabaseError> {
-    if !subject_write(tx, &write.number, &write.subject, day).await? {
-        return Ok(false);
-    }
-    let (number, id) = (&write.number, write.subject.id);
-    for device in &write.removed {
-        query("DELETE FROM sessions WHERE number = $1 AND subject_id = $2 AND device_id = $3")
-            .bind(number)
-            .bind(&id.0[..])
-            .bind(i64::from(*device))
-            .execute(&mut **tx)
+) -> Result<HashSet<(String, SubjectId)>, DatabaseError> {
+    let day = int(day);
+    let (begun, moved): (Vec<_>, Vec<_>) = writes
+        .iter()
+        .copied()
+        .partition(|write| write.subject.version == 1);
+    let mut written = HashSet::with_capacity(writes.len());
+    for (statement, writes) in [(BEGIN, begun), (MOVE_ON, moved)] {
+        let rows = statement
+            .fetch(tx, &[], &writes, |write| {
+                let SubjectRow {
+                    id,
+                    tag,
+                    version,
+                    sealed,
+                } = &write.subject;
+                [
+                    write.number.as_str().into(),
+                    (&id.0).into(),
+                    (&tag.0).into(),
+                    int(*version).into(),
+                    sealed.as_slice().into(),
+                    day.into(),
+                ]
+            })
             .await?;
+        for row in &rows {
+            written.insert((row.try_get("number")?, subject_at(row)?));
+        }
     }
-    for session in &write.sessions {
-        query(
-            "INSERT INTO sessions (number, subject_id, device_id, row_version, sealed) VALUES ($1, $2, $3, $4, $5)
-             ON CONFLICT (number, subject_id, device_id)
-             DO UPDATE SET row_version = excluded.row_version, sealed = excluded.sealed",
-        )
-        .bind(number)
-        .bind(&id.0[..])
-        .bind(i64::from(session.device))
-        .bind(int(session.version))
-        .bind(&session.sealed)
-        .execute(&mut **tx)
+    let name = |write: &ConversationWrite| (write.number.clone(), write.subject.id);
+    let ours: Vec<_> = writes
+        .iter()
+        .filter(|write| written.contains(&name(write)))
+        .collect();
+    let removed: Vec<_> = ours
+        .iter()
+        .flat_map(|write| write.removed.iter().map(move |device| (write, *device)))
+        .collect();
+    DELETE_SESSIONS
+        .execute(tx, &[], &removed, |(write, device)| {
+            [
+                write.number.as_str().into(),
+                (&write.subject.id.0).into(),
+                i64::from(*device).into(),
+            ]
+        })
         .await?;
-    }
-    Ok(true)
+    let sessions: Vec<_> = ours
+        .iter()
+        .flat_map(|write| write.sessions.iter().map(move |session| (write, session)))
+        .collect();
+    PUT_SESSIONS
+        .execute(tx, &[], &sessions, |(write, session)| {
+            [
+                write.number.as_str().into(),
+                (&write.subject.id.0).into(),
+                i64::from(session.device).into(),
+                int(session.version).into(),
+                session.sealed.as_slice().into(),
+            ]
+        })
+        .await?;
+    Ok(written)
 }
 
-async fn subject_write(
-    tx: &mut Tx,
-    number: &str,
-    row: &SubjectRow,
-    day: u64,
-) -> Result<bool, DatabaseError> {
-    let before = row.version.saturating_sub(1);
-    let statement = if before == 0 {
-        "INSERT INTO subjects (number, subject_id, tag, row_version, sealed, last_day)
-         VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING"
-    } else {
-        "UPDATE subjects SET row_version = $4, sealed = $5, last_day = $6
-         WHERE number = $1 AND subject_id = $2 AND tag = $3 AND row_version = $4 - 1"
+fn name_values<'r>((number, id): &'r Name<'_>) -> [Value<'r>; 2] {
+    [(*number).into(), (&id.0).into()]
+}
+
+/// A number and a tag.
+pub(super) fn tag_values<'r>((number, tag): &'r (&'r str, Tag)) -> [Value<'r>; 2] {
+    [(*number).into(), (&tag.0).into()]
+}
+
+fn without_sessions(row: &Row) -> Result<(String, ConversationRows), DatabaseError> {
+    let subject = SubjectRow {
+        id: subject_at(row)?,
+        tag: Tag::from_slice(row.try_get("tag")?).unwrap_or(Tag([0; 16])),
+        version: uint(row.try_get("row_version")?),
+        sealed: row.try_get("sealed")?,
     };
-    let done = query(statement)
-        .bind(number)
-        .bind(&row.id.0[..])
-        .bind(&row.tag.0[..])
-        .bind(int(row.version))
-        .bind(&row.sealed)
-        .bind(int(day))
-        .execute(&mut **tx)
-        .await?;
-    Ok(done.rows_affected() == 1)
+    let sessions = Vec::new();
+    Ok((
+        row.try_get("number")?,
+        ConversationRows { subject, sessions },
+    ))
+}
+
+fn subject_at(row: &Row) -> Result<SubjectId, DatabaseError> {
+    let id: &[u8] = row.try_get("subject_id")?;
+    // Of another length it is nobody's.
+    Ok(SubjectId::from_slice(id).unwrap_or(SubjectId([0; 16])))
 }
 
 pub(crate) async fn subjects_count(
@@ -255,6 +283,11 @@ mod tests {
         }
     }
 
+    async fn put(tx: &mut Tx, write: &ConversationWrite) -> Result<bool, DatabaseError> {
+        let written = conversations_write(tx, &[write], 5).await?;
+        Ok(written.contains(&("1065".to_owned(), ID)))
+    }
+
     async fn database(place: &TestDatabase) -> Database {
         Database::open(place.config(), MIGRATIONS, PoolOptions::default())
             .await
@@ -279,9 +312,9 @@ mod tests {
                 .run_tx("test", |tx| {
                     Box::pin(async move {
                         number_insert(tx, &number()).await?;
-                        assert!(conversation_write(tx, &write(1, 1), 5).await?);
+                        assert!(put(tx, &write(1, 1)).await?);
                         assert!(subject_erase(tx, "1065", Tag([2; 16]), 7).await?);
-                        conversation_write(tx, &write(2, 2), 5).await
+                        put(tx, &write(2, 2)).await
                     })
                 })
                 .await
@@ -290,11 +323,10 @@ mod tests {
             let rows = database
                 .read("test", |db| {
                     Box::pin(async move {
-                        let sessions = sessions(db, "1065", ID).await?;
-                        Ok::<_, DatabaseError>((
-                            conversation_by_id(db, "1065", ID, true).await?.is_none(),
-                            sessions.len(),
-                        ))
+                        let sessions = FIND_SESSIONS.fetch(db, &[], &[("1065", ID)], name_values);
+                        let sessions = sessions.await?.len();
+                        let found = conversations_by_id(db, &[("1065", ID)]).await?;
+                        Ok::<_, DatabaseError>((found.is_empty(), sessions))
                     })
                 })
                 .await
@@ -317,7 +349,7 @@ mod tests {
                         let mut written = Vec::new();
                         // New; new again; on from 1; on from 1 again, too late; on from a version that never was.
                         for (version, mark) in [(1, 1), (1, 2), (2, 3), (2, 4), (9, 5)] {
-                            written.push(conversation_write(tx, &write(version, mark), 5).await?);
+                            written.push(put(tx, &write(version, mark)).await?);
                         }
                         Ok::<_, DatabaseError>(written)
                     })
@@ -327,11 +359,12 @@ mod tests {
             assert_eq!(written, [true, false, true, false, false]);
             let rows = database
                 .read("test", |db| {
-                    Box::pin(async move { conversation_by_id(db, "1065", ID, true).await })
+                    Box::pin(async move { conversations_by_id(db, &[("1065", ID)]).await })
                 })
                 .await
                 .unwrap()
-                .unwrap();
+                .remove(0)
+                .1;
             assert_eq!((rows.subject.version, rows.subject.sealed), (2, vec![3]));
             let sessions: Vec<_> = rows
                 .sessions

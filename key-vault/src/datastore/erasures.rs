@@ -4,11 +4,11 @@
 //! another tag.
 
 use sealpost_database::{
-    Connection, DatabaseError, Tx,
-    sqlx::{AssertSqlSafe, query, query_as, query_scalar},
+    Connection, DatabaseError, Many, Tx,
+    sqlx::{AssertSqlSafe, Row as _, query, query_as, query_scalar},
 };
 
-use super::{int, uint};
+use super::{conversations::tag_values, int, uint};
 use crate::subject::{SubjectId, Tag};
 
 /// The present tag of a subject.
@@ -126,19 +126,21 @@ pub(crate) async fn subjects_have_any(
     Ok(found.is_some())
 }
 
-/// Whether a tag is known as an erased person's.
-pub(crate) async fn erased_exists(
+const AMONG: Many =
+    Many::new("SELECT number, tag FROM erased WHERE (number, tag) IN (VALUES {rows})");
+
+/// Which of these tags are known as erased persons'.
+pub(crate) async fn erased_among(
     db: &mut Connection,
-    number: &str,
-    tag: Tag,
-) -> Result<bool, DatabaseError> {
-    let found: Option<i64> =
-        query_scalar("SELECT erased_at_ms FROM erased WHERE number = $1 AND tag = $2")
-            .bind(number)
-            .bind(&tag.0[..])
-            .fetch_optional(db)
-            .await?;
-    Ok(found.is_some())
+    tags: &[(&str, Tag)],
+) -> Result<Vec<(String, Tag)>, DatabaseError> {
+    let mut erased = Vec::new();
+    for row in &AMONG.fetch(db, &[], tags, tag_values).await? {
+        if let Some(tag) = Tag::from_slice(row.try_get("tag")?) {
+            erased.push((row.try_get("number")?, tag));
+        }
+    }
+    Ok(erased)
 }
 
 /// Tag and time of the last erasure of a subject, as long as whom it was of is remembered.

@@ -17,15 +17,15 @@ mod shards;
 mod vault_keys;
 
 pub(crate) use conversations::{
-    ConversationRows, ConversationWrite, Found, SessionRow, SubjectRow, conversation_by_id,
-    conversation_by_tag, conversation_write, sessions_count, subjects_count,
+    ConversationRows, ConversationWrite, SessionRow, SubjectRow, conversations_by_id,
+    conversations_by_tag, conversations_write, sessions_count, subjects_count,
 };
 pub(crate) use destructions::{
     destruction_begin, destruction_finish, destructions_begun, destructions_done,
     destructions_forget,
 };
 pub(crate) use erasures::{
-    erased_exists, erased_forget, erased_forget_subjects, erased_last, erased_mark, subject_erase,
+    erased_among, erased_forget, erased_forget_subjects, erased_last, erased_mark, subject_erase,
     subject_tag, subjects_have_any,
 };
 pub(crate) use hpke_keys::{
@@ -33,11 +33,12 @@ pub(crate) use hpke_keys::{
 };
 pub(crate) use idle::{numbers_idle, subjects_date, subjects_lapse};
 pub(crate) use numbers::{
-    NumberRow, Serials, number_facts_update, number_find, number_insert, number_serials_take,
+    Door, NumberRow, Serials, door, number_facts_update, number_find, number_insert,
+    number_serials_take,
 };
 pub(crate) use pending::{
-    PendingRow, pending_delete, pending_delete_epoch, pending_delete_past, pending_find,
-    pending_insert, pending_list,
+    Found as PendingFound, PendingRow, pending_delete, pending_delete_epoch, pending_delete_past,
+    pending_find, pending_insert, pending_list,
 };
 pub(crate) use prekeys::{
     KemPrekeyRow, kem_last_resort, kem_prekey_delete, kem_prekey_find, kem_prekey_insert,
@@ -88,6 +89,12 @@ pub const MIGRATIONS: &[Migration] = &[
         "idle_subjects",
         include_str!("../../migrations/sqlite/0005_idle_subjects.sql"),
         include_str!("../../migrations/postgres/0005_idle_subjects.sql"),
+    ),
+    Migration::new(
+        6,
+        "shard_changes",
+        include_str!("../../migrations/sqlite/0006_shard_changes.sql"),
+        include_str!("../../migrations/postgres/0006_shard_changes.sql"),
     ),
 ];
 

@@ -1,8 +1,10 @@
 //! `numbers`: one row per number, and the serials of what it makes.
 
+use std::collections::HashMap;
+
 use sealpost_database::{
-    Connection, DatabaseError, Tx,
-    sqlx::{query, query_as},
+    Connection, DatabaseError, Many, Tx,
+    sqlx::{Row as _, query, query_as},
 };
 
 use super::{int, uint};
@@ -47,6 +49,38 @@ pub(crate) async fn number_find(
             sealed_facts,
         },
     ))
+}
+
+/// What a transaction of conversations must know first: one statement.
+pub(crate) struct Door {
+    /// How often a holder or a token of a shard changed; none when there is no number.
+    pub(crate) shard_changes: Option<u64>,
+    /// Of each number that is there: the version of its facts, and its sealed key, which no later number of that id has.
+    pub(crate) numbers: HashMap<String, (u64, Vec<u8>)>,
+}
+
+const DOOR: Many = Many::new(
+    "SELECT number, facts_version, sealed_key, (SELECT count FROM shard_changes) AS changes FROM numbers
+     WHERE number IN (VALUES {rows}) AND removed_at_ms IS NULL",
+);
+
+pub(crate) async fn door(db: &mut Connection, numbers: &[&str]) -> Result<Door, DatabaseError> {
+    let rows = DOOR
+        .fetch(db, &[], numbers, |number| [(*number).into()])
+        .await?;
+    let mut door = Door {
+        shard_changes: None,
+        numbers: HashMap::with_capacity(rows.len()),
+    };
+    for row in &rows {
+        door.shard_changes = Some(uint(row.try_get("changes")?));
+        let facts_version = uint(row.try_get("facts_version")?);
+        door.numbers.insert(
+            row.try_get("number")?,
+            (facts_version, row.try_get("sealed_key")?),
+        );
+    }
+    Ok(door)
 }
 
 /// Answers whether the number is new.

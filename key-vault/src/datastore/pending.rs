@@ -1,8 +1,8 @@
 //! `pending`: inbound records that the store has not confirmed, by the SHA-256 of their ciphertext.
 
 use sealpost_database::{
-    Connection, DatabaseError, Tx,
-    sqlx::{query, query_as},
+    Connection, DatabaseError, Many, Row, Tx, Value,
+    sqlx::{Row as _, query, query_as},
 };
 
 use super::int;
@@ -20,52 +20,66 @@ pub(crate) struct PendingRow {
     pub(crate) record: Vec<u8>,
 }
 
-/// What a repeat needs: the record, and whether the identity key changed with it.
+const FIND: Many = Many::new(
+    "SELECT ciphertext_sha256, record, identity_changed FROM pending
+     WHERE (ciphertext_sha256, number) IN (VALUES {rows})",
+);
+
+const INSERT: Many = Many::new(
+    "INSERT INTO pending (ciphertext_sha256, number, tag, retention_seconds, start_seconds, created_at_ms,
+         identity_changed, record) VALUES {rows}",
+);
+
+const DELETE: Many =
+    Many::new("DELETE FROM pending WHERE (ciphertext_sha256, number) IN (VALUES {rows})");
+
+/// What a repeat needs: the ciphertext's digest, the record, and whether the identity key changed with it.
+pub(crate) type Found = (Vec<u8>, Vec<u8>, bool);
+
+/// Those of these digests and numbers that are there.
 pub(crate) async fn pending_find(
     db: &mut Connection,
-    number: &str,
-    ciphertext_sha256: &[u8],
-) -> Result<Option<(Vec<u8>, bool)>, DatabaseError> {
-    let found: Option<(Vec<u8>, i64)> = query_as(
-        "SELECT record, identity_changed FROM pending WHERE ciphertext_sha256 = $2 AND number = $1",
-    )
-    .bind(number)
-    .bind(ciphertext_sha256)
-    .fetch_optional(db)
-    .await?;
-    Ok(found.map(|(record, identity_changed)| (record, identity_changed != 0)))
+    names: &[(&[u8], &str)],
+) -> Result<Vec<Found>, DatabaseError> {
+    let rows = FIND.fetch(db, &[], names, name_values).await?;
+    let found = |row: &Row| {
+        Ok((
+            row.try_get("ciphertext_sha256")?,
+            row.try_get("record")?,
+            row.try_get::<i64, _>("identity_changed")? != 0,
+        ))
+    };
+    rows.iter().map(found).collect()
 }
 
-pub(crate) async fn pending_insert(tx: &mut Tx, row: &PendingRow) -> Result<(), DatabaseError> {
-    query(
-        "INSERT INTO pending (ciphertext_sha256, number, tag, retention_seconds, start_seconds, created_at_ms,
-             identity_changed, record)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
-    )
-    .bind(&row.ciphertext_sha256[..])
-    .bind(&row.number)
-    .bind(&row.tag.0[..])
-    .bind(i64::from(row.epoch.retention().seconds()))
-    .bind(int(row.epoch.start_seconds()))
-    .bind(int(row.created_at_ms))
-    .bind(i64::from(row.identity_changed))
-    .bind(&row.record)
-    .execute(&mut **tx)
-    .await?;
+pub(crate) async fn pending_insert(tx: &mut Tx, rows: &[&PendingRow]) -> Result<(), DatabaseError> {
+    INSERT
+        .execute(tx, &[], rows, |row| {
+            [
+                (&row.ciphertext_sha256).into(),
+                row.number.as_str().into(),
+                (&row.tag.0).into(),
+                i64::from(row.epoch.retention().seconds()).into(),
+                int(row.epoch.start_seconds()).into(),
+                int(row.created_at_ms).into(),
+                i64::from(row.identity_changed).into(),
+                row.record.as_slice().into(),
+            ]
+        })
+        .await?;
     Ok(())
 }
 
 pub(crate) async fn pending_delete(
     tx: &mut Tx,
-    number: &str,
-    ciphertext_sha256: &[u8],
+    names: &[(&[u8], &str)],
 ) -> Result<(), DatabaseError> {
-    query("DELETE FROM pending WHERE ciphertext_sha256 = $2 AND number = $1")
-        .bind(number)
-        .bind(ciphertext_sha256)
-        .execute(&mut **tx)
-        .await?;
+    DELETE.execute(tx, &[], names, name_values).await?;
     Ok(())
+}
+
+fn name_values<'r>((digest, number): &'r (&'r [u8], &'r str)) -> [Value<'r>; 2] {
+    [(*digest).into(), (*number).into()]
 }
 
 /// Deletes an epoch's pending records, a thousand at most; answers how many.

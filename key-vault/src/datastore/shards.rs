@@ -104,6 +104,7 @@ pub(crate) async fn shards_of(
 
 /// Gives a shard another holder.
 pub(crate) async fn shard_give(tx: &mut Tx, shard: Shard, to: &str) -> Result<(), DatabaseError> {
+    count_change(tx).await?;
     query("UPDATE shards SET holder = $2, token = token + 1 WHERE shard = $1")
         .bind(i64::from(shard.number()))
         .bind(to)
@@ -114,8 +115,17 @@ pub(crate) async fn shard_give(tx: &mut Tx, shard: Shard, to: &str) -> Result<()
 
 /// Moves on the tokens of all that carry a name: whoever had them under it is fenced off.
 pub(crate) async fn shards_renew(tx: &mut Tx, holder: &str) -> Result<(), DatabaseError> {
+    count_change(tx).await?;
     query("UPDATE shards SET token = token + 1 WHERE holder = $1")
         .bind(holder)
+        .execute(&mut **tx)
+        .await?;
+    Ok(())
+}
+
+/// Whoever changes a holder or a token counts it, in the same transaction: those who read the rows before read them again.
+async fn count_change(tx: &mut Tx) -> Result<(), DatabaseError> {
+    query("UPDATE shard_changes SET count = count + 1")
         .execute(&mut **tx)
         .await?;
     Ok(())

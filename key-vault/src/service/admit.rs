@@ -1,6 +1,9 @@
 //! Admit: a business's sealed messages become records, and ciphertexts where nothing stands in the way.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use bytes::Bytes;
 use sealpost_envelope::{
@@ -19,7 +22,8 @@ use super::{
     blocking,
     records::{Numbers, SealingKeys, number_of},
     rng,
-    working_set::{Key, Loaded, WorkingSet, Write, write_all},
+    settling::Work,
+    working_set::{Key, WorkingSet},
 };
 use crate::{
     VaultError,
@@ -31,7 +35,7 @@ use crate::{
     number_facts::BusinessKeys,
     record::{Direction, RecordBody, RecordId},
     service::keys::HPKE_TABLE,
-    shards::{Fence, Shard},
+    shards::Shard,
     subject::SubjectId,
 };
 
@@ -47,16 +51,9 @@ struct Claim {
 struct Opened {
     number: Arc<Number>,
     subject: SubjectId,
-    shard: Shard,
     message_id: MessageId,
     body: RecordBody,
     digest: [u8; 32],
-}
-
-impl Opened {
-    fn key(&self) -> Key {
-        (self.number.id.clone(), self.subject)
-    }
 }
 
 impl Vault {
@@ -90,76 +87,74 @@ impl Vault {
         items: Vec<AdmitItem>,
         now: Now,
     ) -> Result<Vec<Outcome<Admitted>>, VaultError> {
-        let len = items.len();
-        let claims: Vec<Outcome<Claim>> = items.iter().map(Claim::parse).collect();
-        let numbers = self
-            .numbers(
-                claims
-                    .iter()
-                    .flatten()
-                    .map(|claim| claim.number.clone())
-                    .collect(),
-            )
-            .await?;
-        let hpke_keys = self.hpke_keys_for(&claims).await?;
-
-        let classes = numbers
-            .values()
-            .flatten()
-            .map(|number| number.facts.retention)
-            .collect();
-        let sealing = Arc::new(self.sealing_keys(classes, now).await?);
-        let vault = self.clone();
-        let opened: Arc<Vec<Outcome<Opened>>> = blocking(move || {
-            let open = |(claim, item)| vault.open_item(claim?, item, &numbers, &hpke_keys, now);
-            Arc::new(claims.into_iter().zip(&items).map(open).collect())
-        })
-        .await?;
-        batch::run(len, |indices| {
-            self.admit_once(opened.clone(), sealing.clone(), indices, now)
-        })
-        .await
+        let (len, items) = (items.len(), Arc::new(items));
+        batch::run(len, |indices| self.admit_once(items.clone(), indices, now)).await
     }
 
     async fn admit_once(
         &self,
-        opened: Arc<Vec<Outcome<Opened>>>,
-        sealing: Arc<SealingKeys>,
+        items: Arc<Vec<AdmitItem>>,
         indices: Vec<usize>,
         now: Now,
     ) -> Result<Vec<Outcome<Admitted>>, VaultError> {
+        let claims: Vec<Outcome<Claim>> =
+            indices.iter().map(|at| Claim::parse(&items[*at])).collect();
+        let ids = claims.iter().flatten().map(|claim| claim.number.clone());
+        let numbers = self.numbers_at_hand(ids.collect()).await?;
+        let hpke_keys = self.hpke_keys_for(&claims).await?;
+        let classes = numbers
+            .values()
+            .flatten()
+            .map(|number| number.facts.retention);
+        let sealing = self.sealing_keys(classes.collect(), now).await?;
+
+        let mut keys: BTreeMap<Key, Arc<Number>> = BTreeMap::new();
+        for claim in claims.iter().flatten() {
+            // Only the holder of its shard can say more of it.
+            if self.expects(claim.shard)
+                && let Ok(number) = number_of(&numbers, &claim.number)
+            {
+                keys.insert(claim.key(&number), number);
+            }
+        }
+        let gathered = self.gather_all(keys).await?;
+        failpoint!("admit.loaded");
         let vault = self.clone();
-        self.0
-            .database
-            .run_tx("admit", move |tx| {
-                let (opened, sealing, indices) = (opened.clone(), sealing.clone(), indices.clone());
-                let vault = vault.clone();
-                Box::pin(async move {
-                    let fence = vault.fence(tx).await?;
-                    let wanted = indices.iter().filter_map(|at| opened[*at].as_ref().ok());
-                    let wanted = wanted.filter(|item| fence.admit(item.shard).is_ok());
-                    let wanted: std::collections::BTreeMap<Key, Arc<Number>> = wanted
-                        .map(|item| (item.key(), item.number.clone()))
-                        .collect();
-                    let mut loaded = Vec::with_capacity(wanted.len());
-                    for ((_, id), number) in wanted {
-                        let rows =
-                            datastore::conversation_by_id(tx, number.id.as_str(), id, true).await?;
-                        loaded.push(Loaded { number, id, rows });
-                    }
-                    failpoint!("admit.loaded");
-                    let items = opened.clone();
-                    let at = indices.clone();
-                    let (mut outcomes, writes) = blocking(move || {
-                        step(loaded, &items, &at, &fence, &sealing, now.timestamp())
-                    })
-                    .await??;
-                    let contended = write_all(tx, &writes, now).await?;
-                    mark_contended(&mut outcomes, &indices, &opened, &contended);
-                    Ok(outcomes)
-                })
-            })
-            .await
+        let step = move || {
+            let step = Step {
+                vault: &vault,
+                items: &items,
+                numbers: &numbers,
+                hpke_keys: &hpke_keys,
+                sealing: &sealing,
+                now,
+            };
+            let mut working_set = gathered.open()?;
+            let mut outcomes = Vec::with_capacity(indices.len());
+            for (claim, at) in claims.into_iter().zip(indices) {
+                outcomes.push(step.one(&mut working_set, claim, at)?);
+            }
+            let writes = working_set.seal()?;
+            Ok::<_, VaultError>((outcomes, working_set, writes, numbers))
+        };
+        let (outcomes, working_set, writes, numbers) = blocking(step).await??;
+        let work = Work {
+            name: "admit",
+            view: working_set.view().clone(),
+            numbers,
+            writes,
+            pending: Vec::new(),
+            now,
+        };
+        let settled = self.settle(work).await?;
+        working_set.keep(&settled);
+        let settle = |(outcome, place): (Outcome<Admitted>, Option<(Key, Shard)>)| {
+            if let Some((key, shard)) = place {
+                settled.check(&key, shard)?;
+            }
+            outcome
+        };
+        Ok(outcomes.into_iter().map(settle).collect())
     }
 
     /// The rows of the HPKE keys that wraps in the batch name.
@@ -195,20 +190,56 @@ impl Vault {
             })
             .await
     }
+}
 
-    fn open_item(
+/// The whole batch, in memory.
+struct Step<'a> {
+    vault: &'a Vault,
+    items: &'a [AdmitItem],
+    numbers: &'a Numbers,
+    hpke_keys: &'a [(NumberId, HpkeKeyRow)],
+    sealing: &'a SealingKeys,
+    now: Now,
+}
+
+/// An outcome, and whose it is, when it rests on a conversation.
+type Placed = (Outcome<Admitted>, Option<(Key, Shard)>);
+
+impl Step<'_> {
+    fn one(
         &self,
-        claim: Claim,
-        item: &AdmitItem,
-        numbers: &Numbers,
-        hpke_keys: &[(NumberId, HpkeKeyRow)],
-        now: Now,
-    ) -> Outcome<Opened> {
-        // Before anything else: only the holder of its shard can say more of it.
-        if !self.expects(claim.shard) {
-            return Err(Refusal::ShardElsewhere);
-        }
-        let number = number_of(numbers, &claim.number)?;
+        working_set: &mut WorkingSet,
+        claim: Outcome<Claim>,
+        at: usize,
+    ) -> Result<Placed, VaultError> {
+        let claim = match claim {
+            Ok(claim) if !working_set.view().holds(claim.shard) => {
+                return Ok((Err(Refusal::ShardElsewhere), None));
+            }
+            Ok(claim) => claim,
+            Err(refusal) => return Ok((Err(refusal), None)),
+        };
+        let shard = claim.shard;
+        let item = match self.open(claim, &self.items[at]) {
+            Ok(item) => item,
+            Err(refusal) => return Ok((Err(refusal), None)),
+        };
+        let key = (item.number.id.clone(), item.subject);
+        let outcome = match working_set.conversation(&key, shard) {
+            Ok(conversation) => Ok(admit_one(
+                conversation,
+                &item,
+                self.sealing,
+                self.now.timestamp(),
+            )?),
+            Err(refusal) => Err(refusal),
+        };
+        Ok((outcome, Some((key, shard))))
+    }
+
+    fn open(&self, claim: Claim, item: &AdmitItem) -> Outcome<Opened> {
+        let (vault, now) = (self.vault, self.now);
+        let number = number_of(self.numbers, &claim.number)?;
         let business = number
             .facts
             .business
@@ -216,10 +247,10 @@ impl Vault {
             .ok_or(Refusal::BusinessKeysMissing)?;
         let sender = business.signing.key_id();
         let wanted = claim.header.content_key_id();
-        let mut key = self.0.connector_keys.find(&number.id, wanted, sender);
+        let mut key = vault.0.connector_keys.find(&number.id, wanted, sender);
         if let (None, Some(wrap)) = (&key, claim.wrap) {
-            let opened = Arc::new(open_wrap(&number, business, wrap, hpke_keys, now)?);
-            self.0.connector_keys.keep(opened.clone(), sender);
+            let opened = Arc::new(open_wrap(&number, business, wrap, self.hpke_keys, now)?);
+            vault.0.connector_keys.keep(opened.clone(), sender);
             key = (opened.id() == wanted).then_some(opened);
         }
         let key = key.ok_or(Refusal::UnknownContentKey)?;
@@ -238,7 +269,6 @@ impl Vault {
         );
         Ok(Opened {
             subject: number.subject_id(header.peer()),
-            shard: Shard::of(&number.id, header.peer()),
             message_id: header.message_id(),
             body: RecordBody {
                 peer: header.peer().clone(),
@@ -253,6 +283,11 @@ impl Vault {
 }
 
 impl Claim {
+    /// The conversation that it claims to be of; what it opens to must say the same, and does, or it does not open.
+    fn key(&self, number: &Number) -> Key {
+        (self.number.clone(), number.subject_id(self.header.peer()))
+    }
+
     fn parse(item: &AdmitItem) -> Outcome<Self> {
         let number = NumberId::new(&item.phone_number_id).map_err(|_| Refusal::Malformed)?;
         let message = item.message.as_ref().ok_or(Refusal::Malformed)?;
@@ -311,33 +346,6 @@ fn refusal(error: EnvelopeError) -> Refusal {
     }
 }
 
-/// The whole batch on rows in memory.
-fn step(
-    loaded: Vec<Loaded>,
-    opened: &[Outcome<Opened>],
-    indices: &[usize],
-    fence: &Fence,
-    sealing: &SealingKeys,
-    now: Timestamp,
-) -> Result<(Vec<Outcome<Admitted>>, Vec<Write>), VaultError> {
-    let mut working_set = WorkingSet::open(loaded)?;
-    let mut outcomes = Vec::with_capacity(indices.len());
-    for at in indices {
-        let outcome = match &opened[*at] {
-            Err(refusal) => Err(*refusal),
-            Ok(item) => match fence
-                .admit(item.shard)
-                .and_then(|()| working_set.conversation(&item.key()))
-            {
-                Err(refusal) => Err(refusal),
-                Ok(conversation) => Ok(admit_one(conversation, item, sealing, now)?),
-            },
-        };
-        outcomes.push(outcome);
-    }
-    Ok((outcomes, working_set.seal()?))
-}
-
 fn admit_one(
     conversation: &mut Conversation,
     item: &Opened,
@@ -393,20 +401,4 @@ fn admit_one(
         time_ms: item.body.time.as_millis(),
         ciphertexts,
     })
-}
-
-fn mark_contended(
-    outcomes: &mut [Outcome<Admitted>],
-    indices: &[usize],
-    opened: &[Outcome<Opened>],
-    contended: &BTreeSet<Key>,
-) {
-    for (outcome, at) in outcomes.iter_mut().zip(indices) {
-        if let Ok(item) = &opened[*at]
-            && outcome.is_ok()
-            && contended.contains(&item.key())
-        {
-            *outcome = Err(Refusal::Contention);
-        }
-    }
 }

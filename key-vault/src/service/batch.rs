@@ -38,6 +38,8 @@ where
     F: Future<Output = Result<Vec<Outcome<T>>, VaultError>>,
 {
     let mut outcomes = match once((0..len).collect()).await {
+        // Nothing was written: what one of them wanted, a prekey, another writer had taken.
+        Err(VaultError::Contention) => all(len, Refusal::Contention),
         Err(error) if error.is_transient() => return Ok(all(len, Refusal::Contention)),
         done => done?,
     };

@@ -1,9 +1,6 @@
 //! Decrypt: consumers' ciphertexts become pending records and content sealed to the business.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
 use prost::Message;
@@ -23,8 +20,9 @@ use super::{
     batch::{self, Outcome},
     blocking,
     decrypt_step::{Held, Ready, Step, Stepped},
-    records::{Numbers, SealingKeys, number_of},
-    working_set::{Key, Loaded, write_all},
+    records::{Numbers, number_of},
+    settling::Work,
+    working_set::{self, Gathered, Key},
 };
 use crate::{
     VaultError, bundle::device_id, custody::Now, datastore, number::Number, prekey_shelf::Shelf,
@@ -41,18 +39,13 @@ pub(super) type Digest = [u8; 32];
 pub(super) struct Arrival {
     pub(super) number: Arc<Number>,
     pub(super) peer: Peer,
+    pub(super) digest: Digest,
     pub(super) device: u8,
     pub(super) message: InboundMessage,
     /// What the relay says of the peer, unverified.
     pub(super) bundle: Option<SignedBundle>,
     pub(super) key: Key,
     pub(super) shard: Shard,
-}
-
-/// A batch's items, beside the digests that name their ciphertexts.
-pub(super) struct Arrivals {
-    pub(super) items: Vec<Outcome<Arrival>>,
-    pub(super) digests: Vec<Digest>,
 }
 
 impl Vault {
@@ -105,139 +98,149 @@ impl Vault {
         digests: Vec<Digest>,
         now: Now,
     ) -> Result<Vec<Outcome<Ready>>, VaultError> {
-        let len = items.len();
-        let ids = items
-            .iter()
-            .filter_map(|item| NumberId::new(&item.phone_number_id).ok())
-            .collect();
-        let numbers = Arc::new(self.numbers(ids).await?);
-        let classes = numbers
-            .values()
-            .flatten()
-            .map(|number| number.facts.retention)
-            .collect();
-        let sealing = Arc::new(self.sealing_keys(classes, now).await?);
-        let arrivals = {
-            let numbers = numbers.clone();
-            let vault = self.clone();
-            let parse = move || {
-                items
-                    .iter()
-                    .map(|item| Arrival::parse(item, &vault, &numbers))
-                    .collect()
-            };
-            Arc::new(Arrivals {
-                items: blocking(parse).await?,
-                digests,
-            })
-        };
+        let (len, items, digests) = (items.len(), Arc::new(items), Arc::new(digests));
         batch::run(len, |indices| {
-            self.decrypt_once(arrivals.clone(), sealing.clone(), indices, now)
+            self.decrypt_once(items.clone(), digests.clone(), indices, now)
         })
         .await
     }
 
     async fn decrypt_once(
         &self,
-        arrivals: Arc<Arrivals>,
-        sealing: Arc<SealingKeys>,
+        items: Arc<Vec<DecryptItem>>,
+        digests: Arc<Vec<Digest>>,
         indices: Vec<usize>,
         now: Now,
     ) -> Result<Vec<Outcome<Ready>>, VaultError> {
-        let vault = self.clone();
-        self.0
-            .database
-            .run_tx("decrypt", move |tx| {
-                let (vault, arrivals) = (vault.clone(), arrivals.clone());
-                let (sealing, indices) = (sealing.clone(), indices.clone());
-                Box::pin(async move {
-                    let fence = vault.fence(tx).await?;
-                    let mut numbers: BTreeMap<NumberId, Vec<usize>> = BTreeMap::new();
-                    let mut keys: BTreeMap<Key, Arc<Number>> = BTreeMap::new();
-                    let mut pending = BTreeMap::new();
-                    let mut epochs = BTreeSet::new();
-                    for at in &indices {
-                        let arrival = match &arrivals.items[*at] {
-                            Ok(arrival) if fence.admit(arrival.shard).is_ok() => arrival,
-                            _ => continue,
-                        };
-                        let number = arrival.number.id.as_str();
-                        if let Some((record, identity_changed)) =
-                            datastore::pending_find(tx, number, &arrivals.digests[*at]).await?
-                        {
-                            let record = Record::decode(&record[..]).unwrap_or_default();
-                            epochs
-                                .extend(ClosedRecord::parse(&record).map(|closed| closed.id.epoch));
-                            pending.insert(
-                                arrivals.digests[*at],
-                                Held {
-                                    record,
-                                    identity_changed,
-                                },
-                            );
-                        }
-                        numbers
-                            .entry(arrival.number.id.clone())
-                            .or_default()
-                            .push(*at);
-                        keys.insert(arrival.key.clone(), arrival.number.clone());
-                    }
-                    let mut shelves = BTreeMap::new();
-                    for (number, items) in numbers {
-                        let messages = items
-                            .iter()
-                            .filter_map(|at| arrivals.items[*at].as_ref().ok());
-                        let messages = messages.map(|arrival| &arrival.message);
-                        let shelf = Shelf::load(tx, number.as_str(), messages).await?;
-                        shelves.insert(number, shelf);
-                    }
-                    let mut loaded = Vec::with_capacity(keys.len());
-                    for ((_, id), number) in keys {
-                        let rows =
-                            datastore::conversation_by_id(tx, number.id.as_str(), id, true).await?;
-                        loaded.push(Loaded { number, id, rows });
-                    }
-                    failpoint!("decrypt.loaded");
-                    let opening = vault.opening_keys(epochs, now).await?;
-                    let step = Step {
-                        vault,
-                        fence,
-                        arrivals: arrivals.clone(),
-                        sealing,
-                        opening,
-                        shelves,
-                        pending,
-                        now,
-                    };
-                    let at = indices.clone();
-                    let Stepped {
-                        mut outcomes,
-                        writes,
-                        records,
-                    } = blocking(move || step.run(loaded, &at)).await??;
+        let wanted = || indices.iter().map(|at| &items[*at]);
+        let ids = wanted().filter_map(|item| NumberId::new(&item.phone_number_id).ok());
+        let numbers = self.numbers_at_hand(ids.collect()).await?;
+        let classes = numbers
+            .values()
+            .flatten()
+            .map(|number| number.facts.retention);
+        let sealing = self.sealing_keys(classes.collect(), now).await?;
+        let arrivals: Vec<Outcome<Arrival>> = indices
+            .iter()
+            .map(|at| Arrival::parse(&items[*at], digests[*at], self, &numbers))
+            .collect();
+        let arrivals = Arc::new(arrivals);
 
-                    let contended = write_all(tx, &writes, now).await?;
-                    for (key, row) in &records {
-                        if !contended.contains(key) {
-                            datastore::pending_insert(tx, row).await?;
-                        }
-                    }
-                    for (outcome, at) in outcomes.iter_mut().zip(&indices) {
-                        if let Ok(arrival) = &arrivals.items[*at]
-                            && contended.contains(&arrival.key)
+        let keys = arrivals.iter().flatten();
+        let keys = keys.map(|arrival| (arrival.key.clone(), arrival.number.clone()));
+        let mut gathered = self.gather(keys.collect()).await;
+        let (shelves, pending) = self.load(&mut gathered, &arrivals).await?;
+        failpoint!("decrypt.loaded");
+        let epochs = pending
+            .values()
+            .filter_map(|held| ClosedRecord::parse(&held.record).ok())
+            .map(|closed| closed.id.epoch);
+        let opening = self.opening_keys(epochs.collect(), now).await?;
+        let step = Step {
+            vault: self.clone(),
+            arrivals: arrivals.clone(),
+            sealing,
+            opening,
+            shelves,
+            pending,
+            now,
+        };
+        let Stepped {
+            outcomes,
+            working_set,
+            writes,
+            records,
+        } = blocking(move || step.run(gathered)).await??;
+        let work = Work {
+            name: "decrypt",
+            view: working_set.view().clone(),
+            numbers,
+            writes,
+            pending: records,
+            now,
+        };
+        let settled = self.settle(work).await?;
+        working_set.keep(&settled);
+        let settle = |(outcome, arrival): (Outcome<Ready>, &Outcome<Arrival>)| {
+            if let Ok(arrival) = arrival {
+                settled.check(&arrival.key, arrival.shard)?;
+            }
+            outcome
+        };
+        Ok(outcomes
+            .into_iter()
+            .zip(arrivals.iter())
+            .map(settle)
+            .collect())
+    }
+
+    /// What the batch needs beside the conversations that are at hand: rows of the others, prekeys that messages which begin sessions
+    /// name, and records that repeats of messages wait in.
+    async fn load(
+        &self,
+        gathered: &mut Gathered,
+        arrivals: &Arc<Vec<Outcome<Arrival>>>,
+    ) -> Result<(BTreeMap<NumberId, Shelf>, BTreeMap<Digest, Held>), VaultError> {
+        let missing = gathered.missing();
+        let begins = |arrival: &Arrival| {
+            let known = gathered.at_hand(&arrival.key);
+            !known.is_some_and(|known| known.goes_on(arrival.device, &arrival.message))
+        };
+        let begin: Vec<bool> = arrivals
+            .iter()
+            .map(|arrival| arrival.as_ref().is_ok_and(begins))
+            .collect();
+        let arrivals = arrivals.clone();
+        let (rows, shelves, pending) = self
+            .0
+            .database
+            .read("decrypt_load", move |db| {
+                Box::pin(async move {
+                    let rows = working_set::load(db, &missing).await?;
+                    let mut shelves = BTreeMap::new();
+                    let arrived = arrivals.iter().flatten();
+                    let names: Vec<(&[u8], &str)> = arrived
+                        .clone()
+                        .map(|arrival| (&arrival.digest[..], arrival.number.id.as_str()))
+                        .collect();
+                    let mut beginning: BTreeMap<&NumberId, Vec<&InboundMessage>> = BTreeMap::new();
+                    for (arrival, begins) in arrivals.iter().zip(begin) {
+                        if let Ok(arrival) = arrival
+                            && begins
                         {
-                            *outcome = Err(Refusal::Contention);
+                            let messages = beginning.entry(&arrival.number.id).or_default();
+                            messages.push(&arrival.message);
                         }
                     }
-                    Ok(outcomes)
+                    for (number, messages) in beginning {
+                        let shelf = Shelf::load(db, number.as_str(), messages.into_iter()).await?;
+                        shelves.insert(number.clone(), shelf);
+                    }
+                    let pending = datastore::pending_find(db, &names).await?;
+                    Ok::<_, VaultError>((rows, shelves, pending))
                 })
             })
-            .await
+            .await?;
+        gathered.bring(rows);
+        let held = |(digest, record, identity_changed): datastore::PendingFound| {
+            let record = Record::decode(&record[..]).unwrap_or_default();
+            let held = Held {
+                record,
+                identity_changed,
+            };
+            Some((Digest::try_from(digest).ok()?, held))
+        };
+        Ok((shelves, pending.into_iter().filter_map(held).collect()))
     }
 }
 
 impl Arrival {
-    fn parse(item: &DecryptItem, vault: &Vault, numbers: &Numbers) -> Outcome<Self> {
+    fn parse(
+        item: &DecryptItem,
+        digest: Digest,
+        vault: &Vault,
+        numbers: &Numbers,
+    ) -> Outcome<Self> {
         let id = NumberId::new(&item.phone_number_id).map_err(|_| Refusal::Malformed)?;
         let peer = Peer::new(&item.peer).map_err(|_| Refusal::Malformed)?;
         let shard = Shard::of(&id, &peer);
@@ -259,6 +262,7 @@ impl Arrival {
         Ok(Self {
             number,
             peer,
+            digest,
             device,
             message,
             bundle: item.bundle.clone(),

@@ -9,11 +9,12 @@ use sealpost_proto::{record::v1::Record, vault::v1::Refusal};
 use super::{
     Vault,
     batch::Outcome,
-    decrypt::{Arrival, Arrivals, Digest},
+    decrypt::{Arrival, Digest},
     deliver::{SealedToBusiness, seal_to_business},
     records::{OpeningKeys, SealingKeys, key_of},
     rng,
-    working_set::{Key, Loaded, WorkingSet, Write},
+    settling::Write,
+    working_set::{Gathered, Key, WorkingSet},
 };
 use crate::{
     VaultError, bundle,
@@ -24,7 +25,6 @@ use crate::{
     frame,
     prekey_shelf::Shelf,
     record::{ClosedRecord, Direction, RecordBody, RecordId},
-    shards::Fence,
 };
 
 /// A record that was made, or found pending, before it is sealed to the business.
@@ -43,17 +43,17 @@ pub(super) struct Ready {
 /// What a step leaves.
 pub(super) struct Stepped {
     pub(super) outcomes: Vec<Outcome<Ready>>,
+    pub(super) working_set: WorkingSet,
     pub(super) writes: Vec<Write>,
     /// New pending rows, each with the conversation that it stands or falls with.
     pub(super) records: Vec<(Key, PendingRow)>,
 }
 
-/// The whole batch on rows in memory.
+/// The whole batch, in memory.
 pub(super) struct Step {
     pub(super) vault: Vault,
-    pub(super) fence: Fence,
-    pub(super) arrivals: Arc<Arrivals>,
-    pub(super) sealing: Arc<SealingKeys>,
+    pub(super) arrivals: Arc<Vec<Outcome<Arrival>>>,
+    pub(super) sealing: SealingKeys,
     pub(super) opening: OpeningKeys,
     pub(super) shelves: BTreeMap<NumberId, Shelf>,
     pub(super) pending: BTreeMap<Digest, Held>,
@@ -61,31 +61,21 @@ pub(super) struct Step {
 }
 
 impl Step {
-    /// Runs the items at `indices`.
+    /// Runs the batch.
     ///
     /// # Errors
     /// When there is no randomness.
-    pub(super) fn run(
-        mut self,
-        loaded: Vec<Loaded>,
-        indices: &[usize],
-    ) -> Result<Stepped, VaultError> {
+    pub(super) fn run(mut self, gathered: Gathered) -> Result<Stepped, VaultError> {
         let arrivals = self.arrivals.clone();
-        let mut working_set = WorkingSet::open(loaded)?;
+        let mut working_set = gathered.open()?;
         let mut records = Vec::new();
-        let mut outcomes = Vec::with_capacity(indices.len());
-        for at in indices {
-            let outcome = match &arrivals.items[*at] {
+        let mut outcomes = Vec::with_capacity(arrivals.len());
+        for arrival in arrivals.iter() {
+            let outcome = match arrival {
                 Err(refusal) => Err(*refusal),
-                Ok(arrival) => match self
-                    .fence
-                    .admit(arrival.shard)
-                    .and_then(|()| working_set.conversation(&arrival.key))
-                {
+                Ok(arrival) => match working_set.conversation(&arrival.key, arrival.shard) {
                     Err(refusal) => Err(refusal),
-                    Ok(conversation) => {
-                        self.one(conversation, arrival, arrivals.digests[*at], &mut records)?
-                    }
+                    Ok(conversation) => self.one(conversation, arrival, &mut records)?,
                 },
             };
             outcomes.push(outcome);
@@ -93,6 +83,7 @@ impl Step {
         Ok(Stepped {
             outcomes,
             writes: working_set.seal()?,
+            working_set,
             records,
         })
     }
@@ -101,9 +92,9 @@ impl Step {
         &mut self,
         conversation: &mut Conversation,
         arrival: &Arrival,
-        digest: Digest,
         records: &mut Vec<(Key, PendingRow)>,
     ) -> Result<Outcome<Ready>, VaultError> {
+        let digest = arrival.digest;
         let (held, body) = match self.pending.get(&digest).cloned() {
             Some(held) => match self.reopen(conversation, arrival, &held) {
                 Ok(body) => (held, body),

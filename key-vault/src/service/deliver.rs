@@ -155,9 +155,10 @@ impl Vault {
             .0
             .database
             .read("subjects", move |db| {
-                Box::pin(async move { tagged(db, &tags, false).await })
+                Box::pin(async move { tagged(db, &tags).await })
             })
-            .await?;
+            .await
+            .map_err(VaultError::Database)?;
         Ok(Openers {
             numbers,
             keys,

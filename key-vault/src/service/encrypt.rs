@@ -19,7 +19,8 @@ use super::{
     blocking,
     records::{Numbers, OpeningKeys, key_of, number_of, tagged},
     rng,
-    working_set::{Key, Loaded, WorkingSet, Write, write_all},
+    settling::{Settled, Work},
+    working_set::{Key, WorkingSet},
 };
 use crate::{
     VaultError, bundle,
@@ -27,7 +28,7 @@ use crate::{
     custody::Now,
     frame,
     record::{ClosedRecord, Direction},
-    shards::{Fence, Shard},
+    shards::Shard,
     subject::Tag,
 };
 
@@ -96,12 +97,10 @@ impl Vault {
         let len = items.len();
         let orders: Arc<Vec<Outcome<Order>>> =
             Arc::new(items.into_iter().map(Order::parse).collect());
-        let ids = orders.iter().flatten().map(|order| &order.record.id);
-        let (numbers, epochs) = ids.map(|id| (id.number.clone(), id.epoch)).unzip();
-        let numbers = Arc::new(self.numbers(numbers).await?);
-        let keys = Arc::new(self.opening_keys(epochs, now).await?);
+        let epochs = orders.iter().flatten().map(|order| order.record.id.epoch);
+        let keys = Arc::new(self.opening_keys(epochs.collect(), now).await?);
         batch::run(len, |indices| {
-            self.encrypt_once(orders.clone(), numbers.clone(), keys.clone(), indices, now)
+            self.encrypt_once(orders.clone(), keys.clone(), indices, now)
         })
         .await
     }
@@ -109,57 +108,61 @@ impl Vault {
     async fn encrypt_once(
         &self,
         orders: Arc<Vec<Outcome<Order>>>,
-        numbers: Arc<Numbers>,
         keys: Arc<OpeningKeys>,
         indices: Vec<usize>,
         now: Now,
     ) -> Result<Vec<Outcome<Done>>, VaultError> {
+        let wanted = || indices.iter().filter_map(|at| orders[*at].as_ref().ok());
+        let ids = wanted().map(|order| order.record.id.number.clone());
+        let numbers = self.numbers_at_hand(ids.collect()).await?;
+        let tags: BTreeSet<(NumberId, Tag)> = wanted().map(Order::tag).collect();
+        let tagged = self.0.database.read("subjects", move |db| {
+            Box::pin(async move { tagged(db, &tags).await })
+        });
+        let mut subjects = Subjects::new();
+        let mut conversations = BTreeMap::new();
+        for (tag, rows) in tagged.await.map_err(VaultError::Database)? {
+            let found = rows.and_then(|rows| Ok((number_of(&numbers, &tag.0)?, rows.subject.id)));
+            let key = found.map(|(number, id)| {
+                let key = (tag.0.clone(), id);
+                conversations.insert(key.clone(), number);
+                key
+            });
+            subjects.insert(tag, key);
+        }
+        let gathered = self.gather_all(conversations).await?;
+        failpoint!("encrypt.loaded");
         let vault = self.clone();
-        self.0
-            .database
-            .run_tx("encrypt", move |tx| {
-                let (vault, orders, indices) = (vault.clone(), orders.clone(), indices.clone());
-                let (numbers, keys) = (numbers.clone(), keys.clone());
-                Box::pin(async move {
-                    let fence = vault.fence(tx).await?;
-                    let wanted = indices.iter().filter_map(|at| orders[*at].as_ref().ok());
-                    let tags: BTreeSet<(NumberId, Tag)> = wanted.map(Order::tag).collect();
-                    let mut subjects = Subjects::new();
-                    let mut loaded = Vec::new();
-                    for (tag, rows) in tagged(tx, &tags, true).await? {
-                        let found = rows.and_then(|rows| Ok((number_of(&numbers, &tag.0)?, rows)));
-                        let key = found.map(|(number, rows)| {
-                            let id = rows.subject.id;
-                            loaded.push(Loaded {
-                                number,
-                                id,
-                                rows: Some(rows),
-                            });
-                            (tag.0.clone(), id)
-                        });
-                        subjects.insert(tag, key);
-                    }
-                    failpoint!("encrypt.loaded");
-                    let step = move || {
-                        let step = Step {
-                            vault: &vault,
-                            fence: &fence,
-                            orders: &orders,
-                            numbers: &numbers,
-                            keys: &keys,
-                            now,
-                        };
-                        step.run(loaded, &subjects, &indices)
-                    };
-                    let (mut outcomes, writes) = blocking(step).await??;
-                    let contended = write_all(tx, &writes, now).await?;
-                    Ok(outcomes
-                        .drain(..)
-                        .map(|outcome| outcome.settle(&contended))
-                        .collect())
-                })
-            })
-            .await
+        let step = move || {
+            let step = Step {
+                vault: &vault,
+                orders: &orders,
+                numbers: &numbers,
+                subjects: &subjects,
+                keys: &keys,
+                now,
+            };
+            let mut working_set = gathered.open()?;
+            let outcomes: Vec<Unsettled> = indices
+                .iter()
+                .map(|at| step.one(&mut working_set, *at))
+                .collect();
+            let writes = working_set.seal()?;
+            Ok::<_, VaultError>((outcomes, working_set, writes, numbers))
+        };
+        let (outcomes, working_set, writes, numbers) = blocking(step).await??;
+        let work = Work {
+            name: "encrypt",
+            view: working_set.view().clone(),
+            numbers,
+            writes,
+            pending: Vec::new(),
+            now,
+        };
+        let settled = self.settle(work).await?;
+        working_set.keep(&settled);
+        let outcomes = outcomes.into_iter();
+        Ok(outcomes.map(|outcome| outcome.settle(&settled)).collect())
     }
 }
 
@@ -188,85 +191,66 @@ impl Order {
 
 /// An outcome, and the conversation that it came of, until the rows are written.
 struct Unsettled {
-    key: Option<Key>,
+    place: Option<(Key, Shard)>,
     outcome: Outcome<Done>,
 }
 
 impl Unsettled {
-    fn settle(self, contended: &BTreeSet<Key>) -> Outcome<Done> {
-        if self.key.is_some_and(|key| contended.contains(&key)) {
-            Err(Refusal::Contention)
-        } else {
-            self.outcome
+    fn settle(self, settled: &Settled) -> Outcome<Done> {
+        let Some((key, shard)) = self.place else {
+            return self.outcome;
+        };
+        match settled.check(&key, shard) {
+            Ok(()) => self.outcome,
+            Err(Refusal::ShardElsewhere) => Ok(Done::Elsewhere(shard)),
+            Err(refusal) => Err(refusal),
         }
     }
 }
 
-/// The whole batch on rows in memory.
+/// The whole batch, in memory.
 struct Step<'a> {
     vault: &'a Vault,
-    fence: &'a Fence,
     orders: &'a [Outcome<Order>],
     numbers: &'a Numbers,
+    subjects: &'a Subjects,
     keys: &'a OpeningKeys,
     now: Now,
 }
 
 impl Step<'_> {
-    fn run(
-        &self,
-        loaded: Vec<Loaded>,
-        subjects: &Subjects,
-        indices: &[usize],
-    ) -> Result<(Vec<Unsettled>, Vec<Write>), VaultError> {
-        let mut working_set = WorkingSet::open(loaded)?;
-        let outcomes = indices
-            .iter()
-            .map(|at| {
-                let order = match &self.orders[*at] {
-                    Ok(order) => order,
-                    Err(refusal) => {
-                        return Unsettled {
-                            key: None,
-                            outcome: Err(*refusal),
-                        };
-                    }
-                };
-                let key = subjects
-                    .get(&order.tag())
-                    .cloned()
-                    .unwrap_or(Err(Refusal::Undecryptable));
-                match number_of(self.numbers, &order.record.id.number).and(key) {
-                    Ok(key) => {
-                        let outcome = self.one(&mut working_set, &key, order);
-                        Unsettled {
-                            key: Some(key),
-                            outcome,
-                        }
-                    }
-                    Err(refusal) => Unsettled {
-                        key: None,
-                        outcome: Err(refusal),
-                    },
-                }
-            })
-            .collect();
-        Ok((outcomes, working_set.seal()?))
+    fn one(&self, working_set: &mut WorkingSet, at: usize) -> Unsettled {
+        let mut place = None;
+        let outcome = match &self.orders[at] {
+            Ok(order) => self.encrypt(working_set, order, &mut place),
+            Err(refusal) => Err(*refusal),
+        };
+        Unsettled { place, outcome }
     }
 
-    fn one(&self, working_set: &mut WorkingSet, key: &Key, order: &Order) -> Outcome<Done> {
+    /// Says in `place` whose the outcome is, as soon as that is known.
+    fn encrypt(
+        &self,
+        working_set: &mut WorkingSet,
+        order: &Order,
+        place: &mut Option<(Key, Shard)>,
+    ) -> Outcome<Done> {
         let id = &order.record.id;
+        let number = number_of(self.numbers, &id.number)?;
+        let key = self.subjects.get(&order.tag());
+        let key = key.cloned().unwrap_or(Err(Refusal::Undecryptable))?;
         let epoch_key = key_of(self.keys, id.epoch)?;
-        let conversation = working_set.conversation(key)?;
-        let number = conversation.number().clone();
-        let body = order.record.open(&epoch_key, &conversation.subject().key)?;
-        if number.subject_id(&body.peer) != conversation.id() {
+        let subject = working_set.look(&key)?.subject();
+        let body = order.record.open(&epoch_key, &subject.key)?;
+        if number.subject_id(&body.peer) != key.1 {
             return Err(Refusal::Undecryptable);
         }
         let shard = Shard::of(&number.id, &body.peer);
-        if self.fence.admit(shard).is_err() {
-            return Ok(Done::Elsewhere(shard));
-        }
+        let conversation = match working_set.conversation(&key, shard) {
+            Err(Refusal::ShardElsewhere) => return Ok(Done::Elsewhere(shard)),
+            found => found?,
+        };
+        *place = Some((key, shard));
         let now = self.now.timestamp();
         let verified = match &order.bundle {
             Some(signed) => {

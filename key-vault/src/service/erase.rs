@@ -14,7 +14,7 @@ use sealpost_proto::vault::v1::{
 };
 use sealpost_runtime::Timestamp;
 
-use super::{MAX_BATCH, Vault, blocking};
+use super::{FORGOTTEN, MAX_BATCH, Vault, blocking};
 use crate::{
     VaultError,
     custody::{Entry, Erased, Now},
@@ -161,6 +161,7 @@ impl Vault {
                         return Ok(false);
                     }
                     datastore::receipt_keep(tx, &row, at_ms).await?;
+                    tx.notify(FORGOTTEN);
                     Ok::<_, VaultError>(true)
                 })
             })

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use sealpost_runtime::Timestamp;
 
-use super::Vault;
+use super::{FORGOTTEN, Vault};
 use crate::{
     VaultError,
     custody::Now,
@@ -104,7 +104,10 @@ impl Vault {
                 .database
                 .run_tx("subjects_lapse", move |tx| {
                     let id = id.clone();
-                    Box::pin(async move { datastore::subjects_lapse(tx, &id, before).await })
+                    Box::pin(async move {
+                        tx.notify(FORGOTTEN);
+                        datastore::subjects_lapse(tx, &id, before).await
+                    })
                 })
                 .await
                 .map_err(VaultError::Database)?;

@@ -24,6 +24,7 @@ mod records;
 mod remove;
 mod replay;
 mod reseal;
+mod settling;
 mod shards;
 mod stream;
 mod working_set;
@@ -47,7 +48,9 @@ use crate::{
     connector_keys::ConnectorKeys,
     custody::{Journal, Keyring, ReceiptKey, RootKey, TimeKeeper},
     datastore,
+    number_cache::NumberCache,
     own_keys::OwnKeys,
+    session_cache::SessionCache,
     shards::Leases,
 };
 
@@ -57,6 +60,9 @@ const MAX_BATCH: usize = 256;
 const HOUSEKEEPING: Duration = Duration::from_secs(5);
 /// How long a key that another replica destroyed may stay in this one's memory.
 const DESTROYED_ELSEWHERE: Duration = Duration::from_secs(1);
+
+/// What is told to every vault when subjects are deleted, so that none keeps one in memory.
+const FORGOTTEN: &str = "forgotten";
 
 /// An open vault. Clones share it.
 #[derive(Clone)]
@@ -73,6 +79,8 @@ struct Inner {
     connector_keys: ConnectorKeys,
     own_keys: OwnKeys,
     leases: Leases,
+    sessions: Arc<SessionCache>,
+    numbers: NumberCache,
     /// When somebody idle was last looked for.
     looked_for_idle: tokio::sync::Mutex<Option<Timestamp>>,
     /// One destruction at a time.
@@ -122,6 +130,8 @@ impl Vault {
             connector_keys: ConnectorKeys::new(),
             own_keys: OwnKeys::default(),
             leases: shards::newcomer(config.holder()),
+            sessions: SessionCache::new(config.session_cache_bytes()),
+            numbers: NumberCache::default(),
             looked_for_idle: tokio::sync::Mutex::default(),
             destroying: tokio::sync::Mutex::default(),
         }));
@@ -135,11 +145,16 @@ impl Vault {
     pub async fn keep_house(self, shutdown: CancellationToken) {
         let mut tick = tokio::time::interval(HOUSEKEEPING);
         let mut look = tokio::time::interval(DESTROYED_ELSEWHERE);
+        let mut forgotten = self.0.database.notices(FORGOTTEN);
         loop {
             let kept = tokio::select! {
                 () = shutdown.cancelled() => return,
                 _ = tick.tick() => self.housekeeping().await,
                 _ = look.tick() => self.forget_destroyed().await,
+                () = forgotten.next() => {
+                    self.0.sessions.clear();
+                    Ok(())
+                }
             };
             match kept {
                 Ok(()) => {}

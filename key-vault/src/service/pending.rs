@@ -29,14 +29,11 @@ impl Vault {
             .run_tx("confirm", move |tx| {
                 let items = items.clone();
                 Box::pin(async move {
-                    for item in &items {
-                        datastore::pending_delete(
-                            tx,
-                            &item.phone_number_id,
-                            &item.ciphertext_sha256,
-                        )
-                        .await?;
-                    }
+                    let names: Vec<(&[u8], &str)> = items
+                        .iter()
+                        .map(|item| (&item.ciphertext_sha256[..], item.phone_number_id.as_str()))
+                        .collect();
+                    datastore::pending_delete(tx, &names).await?;
                     Ok::<_, VaultError>(())
                 })
             })

@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use sealpost_database::Connection;
+use sealpost_database::{Connection, DatabaseError};
 use sealpost_envelope::NumberId;
 use sealpost_proto::vault::v1::Refusal;
 
@@ -13,7 +13,7 @@ use super::{Vault, blocking};
 use crate::{
     VaultError,
     custody::{EpochKey, KeyringError, Now},
-    datastore::{self, ConversationRows, Found},
+    datastore::{self, ConversationRows},
     epoch::{EpochId, Retention},
     number::Number,
     subject::Tag,
@@ -32,7 +32,7 @@ pub(super) type SealingKeys = BTreeMap<Retention, (EpochId, Arc<EpochKey>)>;
 pub(super) type Tagged = BTreeMap<(NumberId, Tag), Result<ConversationRows, Refusal>>;
 
 impl Vault {
-    /// Loads and opens numbers.
+    /// Loads and opens numbers, as they are now.
     ///
     /// # Errors
     /// When the database fails.
@@ -52,7 +52,7 @@ impl Vault {
             })
             .await?;
         let root = self.0.root.clone();
-        blocking(move || {
+        let numbers: Numbers = blocking(move || {
             let open = |row: Option<_>| {
                 let row = row.ok_or(Refusal::NumberUnknown)?;
                 Number::open(&root, &row).map(Arc::new).map_err(|_| {
@@ -62,7 +62,25 @@ impl Vault {
             };
             rows.into_iter().map(|(id, row)| (id, open(row))).collect()
         })
-        .await
+        .await?;
+        self.0.numbers.keep(&numbers);
+        Ok(numbers)
+    }
+
+    /// Numbers as this vault knew them last, for work whose transaction asks whether they still stand so
+    /// ([`super::settling`]); those that it does not know are loaded.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub(super) async fn numbers_at_hand(
+        &self,
+        mut ids: BTreeSet<NumberId>,
+    ) -> Result<Numbers, VaultError> {
+        let mut numbers = self.0.numbers.take(&mut ids);
+        if !ids.is_empty() {
+            numbers.append(&mut self.numbers(ids).await?);
+        }
+        Ok(numbers)
     }
 
     /// One number, for a call that is about it.
@@ -89,12 +107,17 @@ impl Vault {
         now: Now,
     ) -> Result<SealingKeys, VaultError> {
         let keyring = self.0.keyring.clone();
+        let epochs: Vec<(Retention, EpochId)> = classes
+            .into_iter()
+            .map(|class| (class, EpochId::at(class, now.timestamp())))
+            .collect();
+        let at_hand = |(class, epoch): &(_, _)| Some((*class, (*epoch, keyring.at_hand(*epoch)?)));
+        if let Some(keys) = epochs.iter().map(at_hand).collect() {
+            return Ok(keys);
+        }
         blocking(move || {
-            let key = |class| {
-                let epoch = EpochId::at(class, now.timestamp());
-                Ok((class, (epoch, keyring.for_sealing(epoch)?)))
-            };
-            classes.into_iter().map(key).collect()
+            let key = |(class, epoch)| Ok((class, (epoch, keyring.for_sealing(epoch)?)));
+            epochs.into_iter().map(key).collect()
         })
         .await?
     }
@@ -125,26 +148,33 @@ impl Vault {
     }
 }
 
-/// Loads subjects by tag, with their sessions when asked for.
+/// Loads subjects by tag, without their sessions.
 ///
 /// # Errors
 /// When the database fails.
 pub(super) async fn tagged(
     db: &mut Connection,
     tags: &BTreeSet<(NumberId, Tag)>,
-    with_sessions: bool,
-) -> Result<Tagged, VaultError> {
+) -> Result<Tagged, DatabaseError> {
+    let names: Vec<(&str, Tag)> = tags
+        .iter()
+        .map(|(number, tag)| (number.as_str(), *tag))
+        .collect();
     let mut found = BTreeMap::new();
-    for (number, tag) in tags {
-        let rows =
-            match datastore::conversation_by_tag(db, number.as_str(), *tag, with_sessions).await? {
-                Found::Here(rows) => Ok(rows),
-                Found::Erased => Err(Refusal::SubjectErased),
-                Found::Nowhere => Err(Refusal::Undecryptable),
-            };
-        found.insert((number.clone(), *tag), rows);
+    for (number, rows) in datastore::conversations_by_tag(db, &names).await? {
+        found.insert((number, rows.subject.tag), Ok(rows));
     }
-    Ok(found)
+    if found.len() < names.len() {
+        for name in datastore::erased_among(db, &names).await? {
+            found.insert(name, Err(Refusal::SubjectErased));
+        }
+    }
+    let answer = |(number, tag): &(NumberId, Tag)| {
+        let rows = found.remove(&(number.as_str().to_owned(), *tag));
+        let rows = rows.unwrap_or(Err(Refusal::Undecryptable));
+        ((number.clone(), *tag), rows)
+    };
+    Ok(tags.iter().map(answer).collect())
 }
 
 /// Reads a phone_number_id.

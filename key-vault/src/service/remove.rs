@@ -7,7 +7,7 @@ use std::sync::Arc;
 use sealpost_proto::vault::v1::{RemoveNumberRequest, RemoveNumberResponse};
 use sealpost_runtime::Timestamp;
 
-use super::{Vault, blocking, records::number_id};
+use super::{FORGOTTEN, Vault, blocking, records::number_id};
 use crate::{
     VaultError,
     custody::{Entry, Erased},
@@ -119,6 +119,7 @@ impl Vault {
                         .await?
                     {
                         datastore::receipt_keep(tx, &row, at_ms).await?;
+                        tx.notify(FORGOTTEN);
                     }
                     Ok::<_, VaultError>(())
                 })

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Vault, rng};
 use crate::{
     VaultError, datastore,
-    shards::{self, BEAT, Fence, Holdings, Leases, Move, Pulse, Shard, View},
+    shards::{self, BEAT, Holdings, Leases, Move, Pulse, Shard, View},
 };
 
 /// What vaults tell each other of.
@@ -164,21 +164,6 @@ impl Vault {
         metrics::gauge!("sealpost_vault_shards_held").set(held as f64);
         leases.learn(round.pulse, view);
         Ok(())
-    }
-
-    /// The fence of an open transaction.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub(super) async fn fence(&self, tx: &mut Tx) -> Result<Fence, VaultError> {
-        let leases = &self.0.leases;
-        let rows = datastore::shards_of(tx, &leases.name).await?;
-        let view = leases.view();
-        let fence = Fence::new(&rows, &view);
-        if !fence.agrees(&rows, &view) {
-            leases.look_soon();
-        }
-        Ok(fence)
     }
 
     /// Whether a conversation is probably ours: worth a transaction, whose fence decides.

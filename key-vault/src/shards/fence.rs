@@ -1,15 +1,16 @@
 //! The fence: which shards a transaction may work on.
 
-use std::collections::BTreeSet;
-
 use sealpost_proto::vault::v1::Refusal;
 
-use super::{Lease, Shard, View};
+use super::{Shard, View};
 
 /// The shards that this vault holds, as its open transaction sees it: of those that the table gives it, the ones whose tokens it
 /// knows. A token that it does not know was given to another process of its name, or to it a moment ago.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Fence(BTreeSet<Shard>);
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Fence {
+    /// A bit for each of the 64.
+    ours: u64,
+}
 
 impl Fence {
     /// From the rows of the table that carry our name, and from what we know.
@@ -17,15 +18,17 @@ impl Fence {
         let ours = rows
             .iter()
             .filter(|(shard, token)| known.token(*shard) == Some(*token));
-        Self(ours.map(|(shard, _)| *shard).collect())
+        Self {
+            ours: ours.fold(0, |ours, (shard, _)| ours | bit(*shard)),
+        }
     }
 
     /// Whether the transaction may work on a conversation of `shard`.
     ///
     /// # Errors
     /// [`Refusal::ShardElsewhere`].
-    pub(crate) fn admit(&self, shard: Shard) -> Result<(), Refusal> {
-        if self.0.contains(&shard) {
+    pub(crate) fn admit(self, shard: Shard) -> Result<(), Refusal> {
+        if self.ours & bit(shard) != 0 {
             Ok(())
         } else {
             Err(Refusal::ShardElsewhere)
@@ -33,17 +36,19 @@ impl Fence {
     }
 
     /// Whether the table and `known` agree on what is ours. If not, the next round tells.
-    pub(crate) fn agrees(&self, rows: &[(Shard, u64)], known: &View) -> bool {
-        self.0.len() == rows.len() && self.0.len() == known.ours().count()
+    pub(crate) fn agrees(self, rows: &[(Shard, u64)], known: &View) -> bool {
+        let ours = usize::try_from(self.ours.count_ones()).unwrap_or(0);
+        ours == rows.len() && ours == Shard::all().filter(|shard| known.holds(*shard)).count()
     }
 }
 
-impl View {
-    fn token(&self, shard: Shard) -> Option<u64> {
-        self.holds(shard).then(|| self.holdings.of(shard).token)
-    }
+fn bit(shard: Shard) -> u64 {
+    1 << shard.number()
+}
 
-    fn ours(&self) -> impl Iterator<Item = (Shard, &Lease)> {
-        self.holdings.all().filter(|(shard, _)| self.holds(*shard))
+impl View {
+    /// The token under which the shard is ours.
+    pub(crate) fn token(&self, shard: Shard) -> Option<u64> {
+        self.holds(shard).then(|| self.holdings.of(shard).token)
     }
 }

@@ -1,7 +1,7 @@
 //! What this process knows of the shards: its memory between rounds.
 
 use std::{
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -33,7 +33,12 @@ pub(crate) struct Leases {
     view: watch::Sender<View>,
     heard: Mutex<(Pulse, Option<Instant>)>,
     wake: Notify,
+    /// The rows that carry our name, as they were at that count of changes.
+    rows: Mutex<Option<(u64, Rows)>>,
 }
+
+/// Shards and their tokens.
+type Rows = Arc<Vec<(Shard, u64)>>;
 
 impl Leases {
     /// A vault that holds nothing yet. `incarnation` is random.
@@ -44,6 +49,7 @@ impl Leases {
             view: watch::Sender::default(),
             heard: Mutex::default(),
             wake: Notify::new(),
+            rows: Mutex::default(),
         }
     }
 
@@ -82,6 +88,18 @@ impl Leases {
     /// Waits for that.
     pub(crate) async fn asked(&self) {
         self.wake.notified().await;
+    }
+
+    /// The rows that carry our name, if the table was read at this count of its changes.
+    pub(crate) fn rows_at(&self, changes: u64) -> Option<Rows> {
+        let read = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
+        let (at, rows) = read.as_ref()?;
+        (*at == changes).then(|| rows.clone())
+    }
+
+    /// The table was read: at this count of its changes, these rows carry our name.
+    pub(crate) fn read_at(&self, changes: u64, rows: Rows) {
+        *self.rows.lock().unwrap_or_else(PoisonError::into_inner) = Some((changes, rows));
     }
 
     fn heard(&self) -> MutexGuard<'_, (Pulse, Option<Instant>)> {

@@ -12,7 +12,7 @@ mod leases;
 mod plan;
 mod pulse;
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use sealpost_envelope::{NumberId, Peer, kdf::sha256};
 
@@ -65,13 +65,13 @@ pub(crate) struct Lease {
     pub(crate) token: u64,
 }
 
-/// Every shard's row.
+/// Every shard's row. Clones share it until one is changed.
 #[derive(Clone, PartialEq, Eq)]
-pub(crate) struct Holdings(Vec<Lease>);
+pub(crate) struct Holdings(Arc<Vec<Lease>>);
 
 impl Default for Holdings {
     fn default() -> Self {
-        Self(vec![Lease::default(); SHARDS.into()])
+        Self(Arc::new(vec![Lease::default(); SHARDS.into()]))
     }
 }
 
@@ -81,12 +81,12 @@ impl Holdings {
     }
 
     pub(crate) fn put(&mut self, shard: Shard, lease: Lease) {
-        self.0[shard.index()] = lease;
+        Arc::make_mut(&mut self.0)[shard.index()] = lease;
     }
 
     /// Changes the holder, as the database does.
     pub(crate) fn apply(&mut self, change: &Move) {
-        let lease = &mut self.0[change.shard.index()];
+        let lease = &mut Arc::make_mut(&mut self.0)[change.shard.index()];
         lease.holder.clone_from(&change.to);
         lease.token += 1;
     }

@@ -1,6 +1,9 @@
 //! One session with one device, and the three steps on it: begin, encrypt, decrypt.
 
-use std::time::{Duration, SystemTime};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use futures::FutureExt;
 use libsignal_protocol::{
@@ -21,8 +24,10 @@ use super::{
 use crate::subject::SubjectId;
 
 /// A session with a device; past ones that may still receive are inside.
+///
+/// Clones share it: a step works on a copy and leaves a new one.
 #[derive(Clone)]
-pub(crate) struct Session(SessionRecord);
+pub(crate) struct Session(Arc<SessionRecord>);
 
 /// Both ends of a step.
 #[derive(Clone, Copy)]
@@ -64,7 +69,7 @@ pub(crate) struct Decryption {
 impl Session {
     pub(crate) fn deserialize(bytes: &[u8]) -> Result<Self, SignalError> {
         SessionRecord::deserialize(bytes)
-            .map(Self)
+            .map(|record| Self(Arc::new(record)))
             .map_err(|_| SignalError::State)
     }
 
@@ -78,6 +83,14 @@ impl Session {
     /// The device's registration id, when the session is one that sends.
     pub(crate) fn registration_id(&self) -> Option<u32> {
         self.0.remote_registration_id().ok()
+    }
+
+    /// Whether a message that would begin a session began this one.
+    pub(crate) fn began_with(&self, message: &InboundMessage) -> bool {
+        match message.base_key() {
+            Some(base_key) => self.0.alice_base_key().is_ok_and(|ours| *ours == *base_key),
+            None => true,
+        }
     }
 
     /// Whether it can send: post-quantum from its start, ratcheting post-quantum, and not long unanswered.

@@ -3,6 +3,8 @@
 //! Each store holds the few records that its step may touch, and afterwards what became of them. None blocks, so a step's
 //! future is complete at its first poll.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use libsignal_protocol::{
     Direction, IdentityChange, IdentityKey, IdentityKeyPair, IdentityKeyStore, KyberPreKeyId,
@@ -56,12 +58,12 @@ impl IdentityKeyStore for IdentityStep {
 }
 
 /// The session with the one device that this step is about.
-pub(super) struct SessionStep(pub(super) Option<SessionRecord>);
+pub(super) struct SessionStep(pub(super) Option<Arc<SessionRecord>>);
 
 #[async_trait(?Send)]
 impl SessionStore for SessionStep {
     async fn load_session(&self, _address: &ProtocolAddress) -> Result<Option<SessionRecord>> {
-        Ok(self.0.clone())
+        Ok(self.0.as_deref().cloned())
     }
 
     async fn store_session(
@@ -69,7 +71,7 @@ impl SessionStore for SessionStep {
         _address: &ProtocolAddress,
         record: &SessionRecord,
     ) -> Result<()> {
-        self.0 = Some(record.clone());
+        self.0 = Some(Arc::new(record.clone()));
         Ok(())
     }
 }

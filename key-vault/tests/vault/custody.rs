@@ -405,7 +405,7 @@ async fn records_with_a_changed_name_do_not_open() {
 
 #[tokio::test]
 async fn rows_swapped_between_subjects_or_numbers_or_rolled_back_cost_only_their_own_items() {
-    let fixture = Fixture::new().await;
+    let fixture = Fixture::forgetful().await;
     let (business, _) = fixture.number(NUMBER, 0).await;
     fixture.number(OTHER_NUMBER, 0).await;
     let sealer = business.sealer(&fixture).await;

@@ -70,9 +70,19 @@ impl Fixture {
         Self::on(TestDatabase::chosen().await).await
     }
 
+    /// A vault that reads each row when it needs it: what its rows are made to say it meets at once.
+    pub async fn forgetful() -> Self {
+        Self::with(TestDatabase::chosen().await, Some(0)).await
+    }
+
     pub async fn on(place: TestDatabase) -> Self {
+        Self::with(place, None).await
+    }
+
+    async fn with(place: TestDatabase, session_cache_mib: Option<u32>) -> Self {
         let relay = SigningKey::generate(&mut OsEntropy).unwrap();
-        let config = config(&place, &relay);
+        let mut config = config(&place, &relay);
+        config.session_cache_mib = session_cache_mib;
         let clock = Clock::manual(START);
         init(&config, &clock).await.unwrap();
         let vault = Vault::open(&config, clock.clone()).await.unwrap();

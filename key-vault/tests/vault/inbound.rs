@@ -307,7 +307,7 @@ async fn a_frame_that_names_another_sender_or_receiver_is_refused_whole() {
 
 #[tokio::test]
 async fn a_base_key_serves_the_last_resort_prekey_once_even_after_the_session_is_gone() {
-    let fixture = Fixture::new().await;
+    let fixture = Fixture::forgetful().await;
     let (_, provisioned) = fixture.number(NUMBER, 0).await;
     let mut consumer = Consumer::new(PHONE, NUMBER);
     let now = fixture.now();

@@ -106,7 +106,7 @@ async fn a_time_mark_that_was_taken_is_not_made_anew_beside_epoch_keys() {
 
 #[tokio::test]
 async fn a_session_put_back_to_an_earlier_one_costs_its_conversation_and_never_a_key_twice() {
-    let fixture = Fixture::new().await;
+    let fixture = Fixture::forgetful().await;
     let (business, provisioned) = fixture.number(NUMBER, 0).await;
     let mut consumer = Consumer::new(PHONE, NUMBER);
     let sealer = business.sealer(&fixture).await;
