@@ -30,7 +30,7 @@ use crate::{
     bundle::VerifiedBundle,
     number::Number,
     prekey_shelf::{Shelf, Spent},
-    signal::{Ends, InboundMessage, Session, SignalError, identity_key},
+    signal::{Ends, InboundMessage, Session, SignalError, pinned_identity_key},
     subject::{Subject, SubjectId, Tag},
 };
 
@@ -324,7 +324,7 @@ impl Conversation {
             local: &self.number.identity,
             subject: self.id,
             device,
-            identity: identity_key(&pinned)?,
+            identity: pinned_identity_key(&pinned)?,
         };
         let prekeys = shelf.offer(&self.number, message)?;
         let decryption =

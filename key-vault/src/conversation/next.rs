@@ -7,7 +7,7 @@ use sealpost_proto::vault::v1::Refusal;
 
 use crate::{
     bundle::VerifiedBundle,
-    signal::{Session, SignalError, identity_key},
+    signal::{Session, SignalError, pinned_identity_key},
     subject::Facts,
 };
 
@@ -54,7 +54,7 @@ impl Next {
     }
 
     pub(super) fn identity(&self) -> Result<IdentityKey, SignalError> {
-        identity_key(&self.facts.identity.ok_or(SignalError::State)?)
+        pinned_identity_key(&self.facts.identity.ok_or(SignalError::State)?)
     }
 
     pub(super) fn put(&mut self, device: u8, session: Session) {
