@@ -17,6 +17,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use output::Output;
+use tokio::runtime::{Builder, Runtime};
 
 const FIRST_STEPS: &str = "First steps:
   sealpost demo                                   see a message travel, and its answer
@@ -49,6 +50,9 @@ enum Command {
     Send(commands::send::Send),
     Listen(commands::listen::Listen),
     Chat(commands::chat::Chat),
+    Bench(commands::bench::Bench),
+    #[command(hide = true)]
+    BenchDriver(commands::bench::driver::BenchDriver),
     Admin(commands::admin::Admin),
     Pki(commands::pki::Pki),
 }
@@ -66,7 +70,11 @@ fn main() -> ExitCode {
 }
 
 fn start(arguments: Arguments, output: Output) -> anyhow::Result<()> {
-    let runtime = tokio::runtime::Runtime::new()?;
+    let runtime = match &arguments.command {
+        // It shares the machine with what it measures: one thread wakes no other.
+        Command::BenchDriver(_) => Builder::new_current_thread().enable_all().build()?,
+        _ => Runtime::new()?,
+    };
     let ran = runtime.block_on(run(arguments.command, output));
     // A read of the terminal that nobody waits for any more must not hold the process up.
     runtime.shutdown_background();
@@ -84,6 +92,8 @@ async fn run(command: Command, output: Output) -> anyhow::Result<()> {
         Command::Send(send) => send.run(output).await,
         Command::Listen(listen) => listen.run(output).await,
         Command::Chat(chat) => chat.run(output).await,
+        Command::Bench(bench) => bench.run(output).await,
+        Command::BenchDriver(driver) => driver.run().await,
         Command::Admin(admin) => admin.run(output).await,
         Command::Pki(pki) => pki.run(output),
     }

@@ -52,6 +52,28 @@ impl Running {
         Ok(config.clock_file.is_some())
     }
 
+    /// Where a service keeps its database. It may hold a password.
+    pub fn database_url(&self, service: Service) -> anyhow::Result<String> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Database {
+            Url(String),
+            Table { url: String },
+        }
+        #[derive(Deserialize)]
+        struct Config {
+            database: Database,
+        }
+        let path = &self.run.instance_of(service)?.config;
+        let text = std::fs::read_to_string(path)
+            .with_context(|| format!("{} cannot be read", path.display()))?;
+        let config: Config =
+            toml::from_str(&text).with_context(|| format!("{} is damaged", path.display()))?;
+        Ok(match config.database {
+            Database::Url(url) | Database::Table { url } => url,
+        })
+    }
+
     /// The number with that id, or the first one.
     pub fn number(&self, phone_number_id: Option<&str>) -> anyhow::Result<&Number> {
         let Some(wanted) = phone_number_id else {

@@ -4,6 +4,7 @@
 
 mod adversary;
 mod at_rest;
+mod bench;
 mod chaos;
 mod clocks;
 mod contents;

@@ -14,6 +14,7 @@ use tokio::io::{AsyncBufReadExt, BufReader, Stdin};
 
 use crate::output::Output;
 use crate::running::{DEFAULT_FOLDER, Running, host_ports};
+use crate::suite::codes::NewCodes;
 use crate::suite::consumers;
 
 const EXAMPLES: &str = "Examples:
@@ -185,17 +186,14 @@ async fn enrol(
         }
         bail!("this device is registered under another number: give another --state");
     }
-    let since = device
-        .code_file
-        .as_deref()
-        .map_or(0, |file| consumers::code_count(file, phone.as_str()));
+    let codes = device.code_file.as_deref().map(NewCodes::of);
     let registration = register(
         &device.relay,
         state,
         &device.clock,
         phone,
-        async |_expires| match &device.code_file {
-            Some(file) => consumers::wait_for_code(file, phone.as_str(), since).await,
+        async |_expires| match &codes {
+            Some(codes) => codes.wait_for(phone.as_str()).await,
             None => ask(input).await,
         },
     )

@@ -1,6 +1,7 @@
 //! One file or folder a command.
 
 pub mod admin;
+pub mod bench;
 pub mod chat;
 pub mod control;
 pub mod demo;

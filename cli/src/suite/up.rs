@@ -9,6 +9,7 @@ use sealpost_consumer::Relay;
 use sealpost_runtime::{Clock, Role};
 
 use super::certificates;
+use super::codes::NewCodes;
 use super::configs::{Choices, Configs};
 use super::consumers;
 use super::databases::Databases;
@@ -195,9 +196,10 @@ async fn register_consumers(
     let addresses = relays.join(",").parse();
     let addresses = addresses.map_err(|reason| anyhow::anyhow!("{reason}"))?;
     let relay = Relay::connect(&addresses, &layout.pki().join("ca.pem"))?;
+    let codes = NewCodes::of(&layout.codes_file());
     for index in facts.consumers.len()..count {
         let phone = provision::consumer_number(index);
-        consumers::ensure(layout, &relay, clock, &phone).await?;
+        consumers::ensure(layout, &relay, &codes, clock, &phone).await?;
         facts.consumers.push(phone);
         facts.save(&layout.facts_file())?;
     }

@@ -6,7 +6,6 @@
 mod business;
 mod consumer;
 mod disturb;
-mod own;
 mod plan;
 mod report;
 mod tally;
@@ -25,7 +24,6 @@ use tokio_util::sync::CancellationToken;
 use self::business::{Business, Face};
 use self::consumer::Consumer;
 use self::disturb::Disturber;
-use self::own::OwnSuite;
 use self::plan::{Disturbance, Kind, Plan};
 use self::report::Report;
 use self::tally::Tally;
@@ -33,6 +31,7 @@ use crate::business::{advise, client};
 use crate::duration;
 use crate::output::Output;
 use crate::running::Running;
+use crate::suite::own::OwnSuite;
 
 /// How long nothing more may come before what came is final: late repeats show within it.
 const QUIET: Duration = Duration::from_secs(3);
@@ -94,7 +93,13 @@ impl Chaos {
             );
             return self.disturb(dir, &stop, output).await;
         }
-        let own = OwnSuite::up(self.consumers, &self.up).await?;
+        let mut options = vec![
+            "--supervise".to_owned(),
+            "--clock-file".to_owned(),
+            format!("--consumers={}", self.consumers),
+        ];
+        options.extend(self.up.iter().cloned());
+        let own = OwnSuite::up("chaos", &options, None).await?;
         let ran = self.disturb(own.dir(), &stop, output).await;
         let down = own.down().await;
         ran.and(down)

@@ -1,4 +1,4 @@
-//! A suite made for one run of chaos: `sealpost up --supervise` in a temporary folder, gone afterwards.
+//! A suite made for one run of a command: `sealpost up` in a temporary folder, gone afterwards.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -23,20 +23,28 @@ pub struct OwnSuite {
 }
 
 impl OwnSuite {
-    /// Boots it with so many consumers and these further options of `up`.
-    pub async fn up(consumers: usize, options: &[String]) -> anyhow::Result<Self> {
+    /// Boots it for the command of that name with these options of `up`, and its databases there, when a URL is given.
+    pub async fn up(
+        command: &str,
+        options: &[String],
+        database: Option<&str>,
+    ) -> anyhow::Result<Self> {
         let folder = tempfile::Builder::new()
-            .prefix("sealpost-chaos-")
+            .prefix(&format!("sealpost-{command}-"))
             .tempdir()?;
-        let up = Command::new(std::env::current_exe()?)
-            .args(["up", "--supervise", "--clock-file", "--consumers"])
-            .arg(consumers.to_string())
+        let mut up = Command::new(std::env::current_exe()?);
+        if let Some(url) = database {
+            // Not an argument: it can hold a password, and a command line is everybody's to read.
+            up.env("SEALPOST_UP_DATABASE", url);
+        }
+        let up = up
+            .arg("up")
             .arg("--dir")
             .arg(folder.path())
             .args(options)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            // Ctrl-C is for the chaos: it stops the suite at its end.
+            // Ctrl-C is for the command: it stops the suite at its end.
             .process_group(0)
             .spawn()
             .context("sealpost up cannot be started")?;
@@ -61,7 +69,12 @@ impl OwnSuite {
     }
 
     /// Stops it in order and takes its folder away.
-    pub async fn down(mut self) -> anyhow::Result<()> {
+    pub async fn down(self) -> anyhow::Result<()> {
+        self.stop().await.map(drop)
+    }
+
+    /// Stops it in order; its folder is gone when the answer is dropped.
+    pub async fn stop(mut self) -> anyhow::Result<TempDir> {
         let pid = self.up.id().and_then(|pid| i32::try_from(pid).ok());
         if let Some(pid) = pid.and_then(Pid::from_raw) {
             kill_process(pid, Signal::TERM)?;
@@ -69,6 +82,6 @@ impl OwnSuite {
         let status = timeout(DOWN_TIME, self.up.wait()).await;
         let status = status.context("the suite did not stop in time")??;
         ensure!(status.success(), "sealpost up ended with {status}");
-        Ok(())
+        Ok(self.folder)
     }
 }
