@@ -113,15 +113,20 @@ impl Many {
         Ok(found)
     }
 
+    /// As it is sent for so many rows, for a test that asks the planner.
+    #[must_use]
+    pub fn text(&self, shared: usize, columns: usize, rows: usize) -> String {
+        self.0
+            .replacen(ROWS, &placeholders(shared, columns, rows), 1)
+    }
+
     fn statement<'r, R, const N: usize>(
         &self,
         shared: &[Value<'_>],
         rows: &'r [R],
         values: &impl Fn(&'r R) -> [Value<'r>; N],
     ) -> Result<(String, AnyArguments), DatabaseError> {
-        let text = self
-            .0
-            .replacen(ROWS, &placeholders(shared.len(), N, rows.len()), 1);
+        let text = self.text(shared.len(), N, rows.len());
         let mut arguments = AnyArguments::default();
         arguments.reserve(shared.len() + N * rows.len(), 0);
         for value in shared {
@@ -205,9 +210,8 @@ mod tests {
 
     #[test]
     fn rows_go_in_halves_of_the_longest_stretch() {
-        let sizes = |rows: usize| -> Vec<usize> {
-            stretches(&vec![(); rows]).map(<[()]>::len).collect()
-        };
+        let sizes =
+            |rows: usize| -> Vec<usize> { stretches(&vec![(); rows]).map(<[()]>::len).collect() };
         assert!(sizes(0).is_empty());
         assert_eq!(sizes(1), [1]);
         assert_eq!(sizes(7), [4, 2, 1]);
@@ -235,7 +239,8 @@ mod tests {
                 .run_tx("test", move |db| {
                     let numbers = numbers.clone();
                     Box::pin(async move {
-                        let row = |number| [Value::from("x"), Value::from(number), Value::from(b"c")];
+                        let row =
+                            |number| [Value::from("x"), Value::from(number), Value::from(b"c")];
                         let put = PUT.fetch(db, &[50.into()], &numbers, |n| row(*n)).await?;
                         // Those below 50 are there and stay: nothing is returned for them.
                         let again = PUT.fetch(db, &[50.into()], &numbers, |n| row(*n)).await?;

@@ -16,7 +16,7 @@ use crate::{
     tables::{
         departures::departures,
         outbound_leases::{
-            Leased, conversation_take, conversations_free, lease_set, leases_release,
+            Leased, conversation_take, conversations_free, leases_release, leases_set,
         },
     },
 };
@@ -90,10 +90,8 @@ async fn lease_free(
             break;
         }
         let taken = conversation_take(tx, &number, tag, now, left, &mut budget).await?;
-        for one in &taken {
-            lease_set(tx, &number, one.record.message_id, owner, until).await?;
-        }
         leased.extend(taken);
     }
+    leases_set(tx, &leased, owner, until).await?;
     Ok(leased)
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use sealpost_runtime::Timestamp;
 
-use super::{Datastore, ProgressItem, append::MovedHeads, progress::advance_one};
+use super::{Datastore, Progress, ProgressItem, progress::advance_all};
 use crate::{
     epoch::Epoch,
     error::StoreError,
@@ -33,24 +33,25 @@ impl Datastore {
             .run_tx("fail_unsent", move |tx| {
                 let ending = ending.clone();
                 Box::pin(async move {
-                    let mut heads = MovedHeads::default();
-                    let mut failed = 0;
+                    let mut unsent = Vec::new();
                     for epoch in ending.iter() {
-                        let unsent = outbound_unsent(tx, *epoch, now, limit - failed).await?;
-                        for (number, message_id) in unsent {
-                            let item = ProgressItem {
-                                number,
-                                message_id,
-                                status: Status::Failed,
-                                at: now,
-                                error_code: OUT_OF_TIME,
-                                attempt: 0,
-                            };
-                            failed += u64::from(advance_one(tx, &mut heads, &item).await?);
-                        }
+                        let left = limit - unsent.len() as u64;
+                        unsent.extend(outbound_unsent(tx, *epoch, now, left).await?);
                     }
-                    heads.note(tx).await?;
-                    Ok(failed)
+                    let items: Vec<_> = unsent
+                        .into_iter()
+                        .map(|(number, message_id)| ProgressItem {
+                            number,
+                            message_id,
+                            status: Status::Failed,
+                            at: now,
+                            error_code: OUT_OF_TIME,
+                            attempt: 0,
+                        })
+                        .collect();
+                    let became = advance_all(tx, &items).await?;
+                    let failed = became.iter().filter(|one| **one == Progress::Moved).count();
+                    Ok(failed as u64)
                 })
             })
             .await;

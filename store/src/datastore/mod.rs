@@ -3,14 +3,16 @@
 //! Owns what must happen together. Has no knowledge of gRPC, nor of what is sealed. Invariants: every write is idempotent;
 //! events are announced after their commit, never before; a destroyed epoch gains no row.
 
-mod append;
 mod cursors;
 mod dispatch;
 mod epochs;
 mod erasure;
 mod gate;
+mod inbound;
 mod last_call;
 mod moving;
+mod new_events;
+mod outbound;
 mod person;
 mod progress;
 mod reading;
@@ -26,12 +28,11 @@ use sealpost_database::{
 
 use crate::{announce::Announcements, tables::MIGRATIONS};
 
-pub use append::{
-    Hands, InboundItem, InboundOutcome, OUTBOUND_LEASE, OutboundItem, OutboundOutcome,
-};
 pub use epochs::EpochReport;
 pub use erasure::Erased;
+pub use inbound::{InboundItem, InboundOutcome};
 pub(crate) use moving::{Place, TravellingRow};
+pub use outbound::{Hands, OUTBOUND_LEASE, OutboundItem, OutboundOutcome};
 pub use person::PersonRecord;
 pub use progress::{Progress, ProgressItem};
 

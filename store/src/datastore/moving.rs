@@ -5,7 +5,7 @@ use std::sync::Arc;
 use sealpost_database::{DatabaseError, Tx};
 use sealpost_runtime::Timestamp;
 
-use super::{Datastore, append::MovedHeads, erasure::Erased, gate::Gate};
+use super::{Datastore, erasure::Erased, gate::Gate, new_events::head_moved};
 use crate::{
     budget::Budget,
     error::StoreError,
@@ -122,14 +122,14 @@ impl Datastore {
                 let (number, rows) = (number.clone(), rows.clone());
                 Box::pin(async move {
                     let (mut gate, mut added) = (Gate::new(now), 0);
-                    let mut heads = MovedHeads::default();
+                    let mut moved = false;
                     for row in rows.iter() {
                         added += u64::from(import_one(tx, &mut gate, row).await?);
-                        if row.table.id == HEADS {
-                            heads.add(number.clone());
-                        }
+                        moved |= row.table.id == HEADS;
                     }
-                    heads.note(tx).await?;
+                    if moved {
+                        head_moved(tx, &number).await?;
+                    }
                     Ok(added)
                 })
             })

@@ -1,14 +1,11 @@
 //! Moving statuses forward.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 use sealpost_database::{DatabaseError, Tx};
 use sealpost_runtime::Timestamp;
 
-use super::{
-    Datastore,
-    append::{MovedHeads, record_event},
-};
+use super::{Datastore, new_events::NewEvents};
 use crate::{
     error::StoreError,
     ids::{MessageId, PhoneNumberId},
@@ -17,7 +14,7 @@ use crate::{
     tables::{
         departures::departures,
         events::{About, EventKind},
-        outbound::{outbound_advance, outbound_find, outbound_raise_attempt},
+        outbound::{Kept, Moved, outbound_advance, outbound_find, outbound_raise_attempt},
     },
 };
 
@@ -62,51 +59,114 @@ impl Datastore {
         self.database
             .run_tx("advance_status", move |tx| {
                 let items = items.clone();
-                Box::pin(async move {
-                    let mut heads = MovedHeads::default();
-                    let departed = departures(tx).await?;
-                    let mut moved = Vec::with_capacity(items.len());
-                    for item in items.iter() {
-                        moved.push(if departed.contains(item.number.as_str()) {
-                            Progress::NumberDeparted
-                        } else if advance_one(tx, &mut heads, item).await? {
-                            Progress::Moved
-                        } else {
-                            Progress::Stays
-                        });
-                    }
-                    heads.note(tx).await?;
-                    Ok(moved)
-                })
+                Box::pin(async move { Ok(advance_all(tx, &items).await?) })
             })
             .await
     }
 }
 
-pub(super) async fn advance_one(
+/// How far a message of the batch is.
+struct Known {
+    kept: Kept,
+    /// When it moved last, if any item moved it, and with which code.
+    moved: Option<(Timestamp, u32)>,
+    raised: bool,
+}
+
+/// Moves statuses in the order of the items; answers what became of each.
+pub(super) async fn advance_all(
     tx: &mut Tx,
-    heads: &mut MovedHeads,
-    item: &ProgressItem,
-) -> Result<bool, DatabaseError> {
-    let (number, message_id) = (&item.number, item.message_id);
-    let Some(kept) = outbound_find(tx, number, message_id).await? else {
-        return Ok(false);
-    };
-    if item.attempt > kept.attempt {
-        outbound_raise_attempt(tx, number, message_id, item.attempt).await?;
+    items: &[ProgressItem],
+) -> Result<Vec<Progress>, DatabaseError> {
+    let departed = departures(tx).await?;
+    let here = |item: &&ProgressItem| !departed.contains(item.number.as_str());
+    let mut keys: Vec<_> = items.iter().filter(here).map(key).collect();
+    keys.sort_unstable();
+    keys.dedup();
+    let mut known: HashMap<_, _> = outbound_find(tx, &keys)
+        .await?
+        .into_iter()
+        .map(|(key, kept)| (key, Known::from(kept)))
+        .collect();
+
+    let mut outcomes = Vec::with_capacity(items.len());
+    let mut events = NewEvents::default();
+    for item in items {
+        outcomes.push(if !here(&item) {
+            Progress::NumberDeparted
+        } else if let Some(known) = known.get_mut(&(item.number.clone(), item.message_id))
+            && let Some(kind) = known.hear(item)
+        {
+            events.add(known.about(item), kind, item.at);
+            Progress::Moved
+        } else {
+            Progress::Stays
+        });
     }
-    let Some(status) = advance(kept.status, item.status) else {
-        return Ok(false);
-    };
-    outbound_advance(tx, number, message_id, status, item.at, item.error_code).await?;
-    let about = About {
-        number,
-        direction: Direction::Outbound,
-        message_id,
-        tag: kept.tag,
-        epoch: kept.epoch,
-    };
-    let kind = EventKind::Status(status, item.error_code);
-    record_event(tx, heads, about, kind, item.at).await?;
-    Ok(true)
+    write(tx, &known).await?;
+    events.write(tx).await?;
+    Ok(outcomes)
+}
+
+fn key(item: &ProgressItem) -> (&PhoneNumberId, MessageId) {
+    (&item.number, item.message_id)
+}
+
+/// Writes what has changed of the messages.
+async fn write(
+    tx: &mut Tx,
+    known: &HashMap<(PhoneNumberId, MessageId), Known>,
+) -> Result<(), DatabaseError> {
+    let (mut moved, mut raised) = (Vec::new(), Vec::new());
+    for ((number, message_id), known) in known {
+        let attempt = known.kept.attempt;
+        if let Some((at, error_code)) = known.moved {
+            moved.push(Moved {
+                number,
+                message_id,
+                status: known.kept.status,
+                at,
+                error_code,
+                attempt,
+            });
+        } else if known.raised {
+            raised.push((number, message_id, attempt));
+        }
+    }
+    outbound_advance(tx, &moved).await?;
+    outbound_raise_attempt(tx, &raised).await
+}
+
+impl From<Kept> for Known {
+    fn from(kept: Kept) -> Self {
+        Self {
+            kept,
+            moved: None,
+            raised: false,
+        }
+    }
+}
+
+impl Known {
+    /// Takes in what was heard; answers what the business learns of it.
+    fn hear(&mut self, item: &ProgressItem) -> Option<EventKind> {
+        if item.attempt > self.kept.attempt {
+            self.kept.attempt = item.attempt;
+            self.raised = true;
+        }
+        let status = advance(self.kept.status, item.status)?;
+        self.kept.status = status;
+        self.moved = Some((item.at, item.error_code));
+        Some(EventKind::Status(status, item.error_code))
+    }
+
+    fn about<'a>(&self, item: &'a ProgressItem) -> About<'a> {
+        About {
+            number: &item.number,
+            direction: Direction::Outbound,
+            message_id: item.message_id,
+            tag: self.kept.tag,
+            epoch: self.kept.epoch,
+        }
+    }
 }

@@ -14,7 +14,7 @@ use crate::{
         changes::{Change, change_last},
         cursors::{Opening, openings_after},
         departures::has_departed,
-        envelopes::envelope_find,
+        envelopes::envelopes_find,
         epochs::epoch_find,
         event_heads::{Changed, event_heads_changed, event_heads_list},
         events::{Event, events_list},
@@ -83,7 +83,8 @@ impl Datastore {
             .read("has_envelope", move |db| {
                 Box::pin(async move {
                     refuse_departed(db, &number).await?;
-                    Ok(envelope_find(db, &number, ciphertext).await?.is_some())
+                    let kept = envelopes_find(db, &[(&number, ciphertext)]).await?;
+                    Ok(!kept.is_empty())
                 })
             })
             .await

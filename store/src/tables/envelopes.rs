@@ -1,10 +1,15 @@
 //! `envelopes`: the Signal ciphertexts that inbound records were made of. One record may have several, when a consumer sent
 //! the same message again.
 
-use sealpost_database::{Connection, DatabaseError, Tx, sqlx::query};
+use std::collections::HashMap;
+
+use sealpost_database::{
+    Connection, DatabaseError, Many, Row, Tx,
+    sqlx::{self, Row as _},
+};
 use sealpost_runtime::Timestamp;
 
-use super::{Erasure, column, time_at, time_column};
+use super::{Erasure, column, phone_number_id_at, time_at, time_column, whole};
 use crate::{
     ids::{CiphertextDigest, PhoneNumberId},
     record::Record,
@@ -20,40 +25,62 @@ pub(crate) const ERASURE: Erasure = Erasure {
          (SELECT phone_number_id, ciphertext_sha256 FROM envelopes WHERE phone_number_id = $1 AND tag = $2 LIMIT $3)",
 };
 
-pub(crate) const FIND: &str =
-    "SELECT appended_at FROM envelopes WHERE phone_number_id = $1 AND ciphertext_sha256 = $2";
+pub(crate) const FIND: Many = Many::new(
+    "SELECT phone_number_id, ciphertext_sha256, appended_at FROM envelopes \
+     WHERE (phone_number_id, ciphertext_sha256) IN (VALUES {rows})",
+);
 
-const INSERT: &str = "INSERT INTO envelopes (phone_number_id, ciphertext_sha256, tag, retention_seconds, epoch_start, \
-     appended_at) VALUES ($1, $2, $3, $4, $5, $6)";
+const INSERT: Many = Many::new(
+    "INSERT INTO envelopes (phone_number_id, ciphertext_sha256, tag, retention_seconds, epoch_start, appended_at) \
+     SELECT v.column1, v.column2, v.column3, v.column4, v.column5, $1 FROM (VALUES {rows}) AS v",
+);
 
-/// When the envelope was first kept, if it was.
-pub(crate) async fn envelope_find(
+/// When those of the envelopes that are kept were first kept.
+pub(crate) async fn envelopes_find(
     db: &mut Connection,
-    number: &PhoneNumberId,
-    ciphertext: CiphertextDigest,
-) -> Result<Option<Timestamp>, DatabaseError> {
-    let row = query(FIND)
-        .bind(number.as_str())
-        .bind(ciphertext.as_slice())
-        .fetch_optional(db)
+    keys: &[(&PhoneNumberId, CiphertextDigest)],
+) -> Result<HashMap<(PhoneNumberId, CiphertextDigest), Timestamp>, DatabaseError> {
+    let rows = FIND
+        .fetch(db, &[], keys, |(number, ciphertext)| {
+            [number.as_str().into(), ciphertext.as_slice().into()]
+        })
         .await?;
-    Ok(row.map(|row| time_at(&row, "appended_at")).transpose()?)
+    let kept = |row: &Row| {
+        let ciphertext: &[u8] = row.try_get("ciphertext_sha256")?;
+        let ciphertext = whole(
+            CiphertextDigest::from_slice(ciphertext),
+            "ciphertext_sha256",
+        )?;
+        Ok((
+            (phone_number_id_at(row)?, ciphertext),
+            time_at(row, "appended_at")?,
+        ))
+    };
+    let found: Result<_, sqlx::Error> = rows.iter().map(kept).collect();
+    Ok(found?)
 }
 
-pub(crate) async fn envelope_insert(
+/// Keeps the envelopes that records came in, at `now`.
+pub(crate) async fn envelopes_insert(
     tx: &mut Tx,
-    record: &Record,
-    ciphertext: CiphertextDigest,
+    envelopes: &[(&Record, &CiphertextDigest)],
     now: Timestamp,
 ) -> Result<(), DatabaseError> {
-    query(INSERT)
-        .bind(record.number.as_str())
-        .bind(ciphertext.as_slice())
-        .bind(record.tag.as_slice())
-        .bind(i64::from(record.epoch.retention_seconds))
-        .bind(column(record.epoch.start_seconds))
-        .bind(time_column(now))
-        .execute(&mut **tx)
+    INSERT
+        .execute(
+            tx,
+            &[time_column(now).into()],
+            envelopes,
+            |(record, ciphertext)| {
+                [
+                    record.number.as_str().into(),
+                    ciphertext.as_slice().into(),
+                    record.tag.as_slice().into(),
+                    i64::from(record.epoch.retention_seconds).into(),
+                    column(record.epoch.start_seconds).into(),
+                ]
+            },
+        )
         .await?;
     Ok(())
 }

@@ -1,15 +1,21 @@
 //! `event_heads`: the newest cursor that each number ever had. It outlives the events, so that cursors never start again.
 
+use std::collections::{BTreeMap, HashMap};
+
 use sealpost_database::{
-    Connection, DatabaseError, Row, Tx,
-    sqlx::{self, query, query_scalar},
+    Connection, DatabaseError, Many, Row, Tx,
+    sqlx::{self, query},
 };
 
 use super::{column, number_at, phone_number_id_at};
 use crate::ids::PhoneNumberId;
 
-pub(crate) const NEXT: &str = "INSERT INTO event_heads (phone_number_id, cursor) VALUES ($1, 1) \
-     ON CONFLICT (phone_number_id) DO UPDATE SET cursor = event_heads.cursor + 1 RETURNING cursor";
+/// Binds a number, how many cursors it takes, and the count of the transaction.
+const NEXT: Many = Many::new(
+    "INSERT INTO event_heads (phone_number_id, cursor, changed) VALUES {rows} \
+     ON CONFLICT (phone_number_id) DO UPDATE SET cursor = event_heads.cursor + excluded.cursor, changed = excluded.changed \
+     RETURNING phone_number_id, cursor",
+);
 
 pub(crate) const LIST: &str = "SELECT phone_number_id, cursor FROM event_heads \
      WHERE phone_number_id > $1 ORDER BY phone_number_id LIMIT $2";
@@ -30,16 +36,30 @@ pub struct Changed {
     pub changed: u64,
 }
 
-/// The number's next cursor.
-pub(crate) async fn event_head_next(
+/// Takes so many cursors of each number in the transaction with that count; answers the first of each.
+pub(crate) async fn event_heads_next(
     tx: &mut Tx,
-    number: &PhoneNumberId,
-) -> Result<u64, DatabaseError> {
-    let cursor: i64 = query_scalar(NEXT)
-        .bind(number.as_str())
-        .fetch_one(&mut **tx)
+    numbers: &BTreeMap<&PhoneNumberId, u64>,
+    changed: u64,
+) -> Result<HashMap<PhoneNumberId, u64>, DatabaseError> {
+    let taken: Vec<_> = numbers.iter().collect();
+    let rows = NEXT
+        .fetch(tx, &[], &taken, |(number, count)| {
+            [
+                number.as_str().into(),
+                column(**count).into(),
+                column(changed).into(),
+            ]
+        })
         .await?;
-    Ok(cursor.unsigned_abs())
+    let first = |row: &Row| {
+        let number = phone_number_id_at(row)?;
+        let count = numbers.get(&number).copied().unwrap_or_default();
+        let first = (number_at(row, "cursor")? + 1).saturating_sub(count);
+        Ok((number, first))
+    };
+    let first: Result<_, sqlx::Error> = rows.iter().map(first).collect();
+    Ok(first?)
 }
 
 /// A page of heads, by number, after `after`.

@@ -1,7 +1,9 @@
 //! `events`: what a business should learn, by number and cursor.
 
 use futures::TryStreamExt;
-use sealpost_database::{Connection, DatabaseError, Row, Tx, sqlx, sqlx::Row as _, sqlx::query};
+use sealpost_database::{
+    Connection, DatabaseError, Many, Row, Tx, sqlx, sqlx::Row as _, sqlx::query,
+};
 use sealpost_runtime::Timestamp;
 
 use super::{
@@ -26,8 +28,10 @@ pub(crate) const ERASURE: Erasure = Erasure {
          (SELECT phone_number_id, cursor FROM events WHERE phone_number_id = $1 AND tag = $2 LIMIT $3)",
 };
 
-const INSERT: &str = "INSERT INTO events (phone_number_id, cursor, kind, direction, message_id, tag, retention_seconds, \
-     epoch_start, status, error_code, happened_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
+const INSERT: Many = Many::new(
+    "INSERT INTO events (phone_number_id, cursor, kind, direction, message_id, tag, retention_seconds, epoch_start, status, \
+     error_code, happened_at) VALUES {rows}",
+);
 
 /// Each event with its record, where that is there yet, and the state of its epoch.
 pub(crate) const LIST: &str = "SELECT e.phone_number_id, e.cursor, e.kind, e.direction, e.message_id, e.tag, \
@@ -112,27 +116,35 @@ pub struct Event {
     pub happened_at: Timestamp,
 }
 
-pub(crate) async fn event_insert(
+/// An event to keep.
+pub(crate) struct NewEvent<'a> {
+    pub(crate) about: About<'a>,
+    pub(crate) kind: EventKind,
+    pub(crate) happened_at: Timestamp,
+}
+
+/// Keeps each event under its cursor.
+pub(crate) async fn events_insert(
     tx: &mut Tx,
-    cursor: u64,
-    about: About<'_>,
-    kind: EventKind,
-    happened_at: Timestamp,
+    events: &[(u64, &NewEvent<'_>)],
 ) -> Result<(), DatabaseError> {
-    let (kind, status, error_code) = kind.columns();
-    query(INSERT)
-        .bind(about.number.as_str())
-        .bind(column(cursor))
-        .bind(kind)
-        .bind(about.direction.column())
-        .bind(about.message_id.as_slice())
-        .bind(about.tag.as_slice())
-        .bind(i64::from(about.epoch.retention_seconds))
-        .bind(column(about.epoch.start_seconds))
-        .bind(status)
-        .bind(error_code)
-        .bind(time_column(happened_at))
-        .execute(&mut **tx)
+    INSERT
+        .execute(tx, &[], events, |(cursor, event)| {
+            let (kind, status, error_code) = event.kind.columns();
+            [
+                event.about.number.as_str().into(),
+                column(*cursor).into(),
+                kind.into(),
+                event.about.direction.column().into(),
+                event.about.message_id.as_slice().into(),
+                event.about.tag.as_slice().into(),
+                i64::from(event.about.epoch.retention_seconds).into(),
+                column(event.about.epoch.start_seconds).into(),
+                status.into(),
+                error_code.into(),
+                time_column(event.happened_at).into(),
+            ]
+        })
         .await?;
     Ok(())
 }

@@ -1,9 +1,14 @@
 //! `inbound`: what consumers sent, by number, message id and tag.
 
-use sealpost_database::{Connection, DatabaseError, Tx, sqlx, sqlx::query};
+use std::collections::HashMap;
+
+use sealpost_database::{Connection, DatabaseError, Many, Row, Tx, sqlx, sqlx::query};
 use sealpost_runtime::Timestamp;
 
-use super::{Erasure, column, epoch_at, record_at, time_at, time_column};
+use super::{
+    Erasure, column, epoch_at, message_id_at, phone_number_id_at, record_at, tag_at, time_at,
+    time_column,
+};
 use crate::{
     epoch::Epoch,
     ids::{MessageId, PhoneNumberId, Tag},
@@ -20,8 +25,10 @@ pub(crate) const ERASURE: Erasure = Erasure {
          (SELECT phone_number_id, message_id, tag FROM inbound WHERE phone_number_id = $1 AND tag = $2 LIMIT $3)",
 };
 
-pub(crate) const FIND: &str = "SELECT retention_seconds, epoch_start, appended_at FROM inbound \
-     WHERE phone_number_id = $1 AND message_id = $2 AND tag = $3";
+pub(crate) const FIND: Many = Many::new(
+    "SELECT phone_number_id, message_id, tag, retention_seconds, epoch_start, appended_at FROM inbound \
+     WHERE (phone_number_id, message_id, tag) IN (VALUES {rows})",
+);
 
 /// Of several consumers that chose the same message id, the first one's.
 pub(crate) const LOAD: &str = "SELECT phone_number_id, tag, message_id, retention_seconds, epoch_start, sequence, sealed \
@@ -32,24 +39,37 @@ pub(crate) const OF_PERSON: &str = "SELECT phone_number_id, tag, message_id, ret
      appended_at, sealed FROM inbound WHERE phone_number_id = $1 AND tag = $2 AND message_id > $3 \
      ORDER BY message_id LIMIT $4";
 
-const INSERT: &str = "INSERT INTO inbound (phone_number_id, message_id, tag, retention_seconds, epoch_start, sequence, \
-     appended_at, sealed) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
+const INSERT: Many = Many::new(
+    "INSERT INTO inbound (phone_number_id, message_id, tag, retention_seconds, epoch_start, sequence, appended_at, sealed) \
+     SELECT v.column1, v.column2, v.column3, v.column4, v.column5, v.column6, $1, v.column7 FROM (VALUES {rows}) AS v",
+);
 
 pub(crate) const DELETE: &str =
     "DELETE FROM inbound WHERE phone_number_id = $1 AND message_id = $2 AND tag = $3";
 
+/// What names an inbound record.
+pub(crate) type InboundKey = (PhoneNumberId, MessageId, Tag);
+
+/// The epochs and times of those of the records that are kept.
 pub(crate) async fn inbound_find(
     db: &mut Connection,
-    record: &Record,
-) -> Result<Option<(Epoch, Timestamp)>, DatabaseError> {
-    let row = query(FIND)
-        .bind(record.number.as_str())
-        .bind(record.message_id.as_slice())
-        .bind(record.tag.as_slice())
-        .fetch_optional(db)
+    records: &[&Record],
+) -> Result<HashMap<InboundKey, (Epoch, Timestamp)>, DatabaseError> {
+    let rows = FIND
+        .fetch(db, &[], records, |record| {
+            [
+                record.number.as_str().into(),
+                record.message_id.as_slice().into(),
+                record.tag.as_slice().into(),
+            ]
+        })
         .await?;
-    let Some(row) = row else { return Ok(None) };
-    Ok(Some((epoch_at(&row)?, time_at(&row, "appended_at")?)))
+    let kept = |row: &Row| {
+        let key = (phone_number_id_at(row)?, message_id_at(row)?, tag_at(row)?);
+        Ok((key, (epoch_at(row)?, time_at(row, "appended_at")?)))
+    };
+    let found: Result<_, sqlx::Error> = rows.iter().map(kept).collect();
+    Ok(found?)
 }
 
 pub(crate) async fn inbound_load(
@@ -94,21 +114,24 @@ pub(crate) async fn inbound_of_person(
     Ok(found?)
 }
 
+/// Keeps records at `now`.
 pub(crate) async fn inbound_insert(
     tx: &mut Tx,
-    record: &Record,
+    records: &[&Record],
     now: Timestamp,
 ) -> Result<(), DatabaseError> {
-    query(INSERT)
-        .bind(record.number.as_str())
-        .bind(record.message_id.as_slice())
-        .bind(record.tag.as_slice())
-        .bind(i64::from(record.epoch.retention_seconds))
-        .bind(column(record.epoch.start_seconds))
-        .bind(column(record.sequence))
-        .bind(time_column(now))
-        .bind(&record.sealed[..])
-        .execute(&mut **tx)
+    INSERT
+        .execute(tx, &[time_column(now).into()], records, |record| {
+            [
+                record.number.as_str().into(),
+                record.message_id.as_slice().into(),
+                record.tag.as_slice().into(),
+                i64::from(record.epoch.retention_seconds).into(),
+                column(record.epoch.start_seconds).into(),
+                column(record.sequence).into(),
+                record.sealed[..].into(),
+            ]
+        })
         .await?;
     Ok(())
 }

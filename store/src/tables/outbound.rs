@@ -1,9 +1,16 @@
 //! `outbound`: what businesses sent, by number and message id.
 
-use sealpost_database::{Connection, DatabaseError, Row, Tx, sqlx, sqlx::Row as _, sqlx::query};
+use std::collections::HashMap;
+
+use sealpost_database::{
+    Connection, DatabaseError, Many, Row, Tx, sqlx, sqlx::Row as _, sqlx::query,
+};
 use sealpost_runtime::Timestamp;
 
-use super::{Erasure, column, epoch_at, number_at, record_at, tag_at, time_at, time_column, whole};
+use super::{
+    Erasure, column, epoch_at, message_id_at, number_at, phone_number_id_at, record_at, tag_at,
+    time_at, time_column, whole,
+};
 use crate::{
     epoch::Epoch,
     ids::{ContentDigest, MessageId, PhoneNumberId, Tag},
@@ -21,8 +28,10 @@ pub(crate) const ERASURE: Erasure = Erasure {
          (SELECT phone_number_id, message_id FROM outbound WHERE phone_number_id = $1 AND tag = $2 LIMIT $3)",
 };
 
-pub(crate) const FIND: &str = "SELECT tag, retention_seconds, epoch_start, digest, appended_at, status, attempt \
-     FROM outbound WHERE phone_number_id = $1 AND message_id = $2";
+pub(crate) const FIND: Many = Many::new(
+    "SELECT phone_number_id, message_id, tag, retention_seconds, epoch_start, digest, appended_at, status, attempt \
+     FROM outbound WHERE (phone_number_id, message_id) IN (VALUES {rows})",
+);
 
 pub(crate) const LOAD: &str = "SELECT phone_number_id, tag, message_id, retention_seconds, epoch_start, sequence, \
      status, status_at, error_code, attempt, sealed FROM outbound WHERE phone_number_id = $1 AND message_id = $2";
@@ -33,15 +42,23 @@ const OF_PERSON: &str = "SELECT phone_number_id, tag, message_id, retention_seco
      status, appended_at, sealed FROM outbound WHERE phone_number_id = $1 AND tag = $2 AND message_id > $3 \
      ORDER BY message_id LIMIT $4";
 
-const INSERT: &str = "INSERT INTO outbound (phone_number_id, message_id, tag, retention_seconds, epoch_start, sequence, \
+const INSERT: Many = Many::new(
+    "INSERT INTO outbound (phone_number_id, message_id, tag, retention_seconds, epoch_start, sequence, \
      digest, appended_at, status, status_at, error_code, attempt, lease_owner, lease_until, sealed) \
-     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 1, $8, 0, 0, $9, $10, $11)";
+     SELECT v.column1, v.column2, v.column3, v.column4, v.column5, v.column6, v.column7, $1, 1, $1, 0, 0, v.column8, \
+     v.column9, v.column10 FROM (VALUES {rows}) AS v",
+);
 
-pub(crate) const ADVANCE: &str = "UPDATE outbound SET status = $3, status_at = $4, error_code = $5, lease_owner = '', \
-     lease_until = 0 WHERE phone_number_id = $1 AND message_id = $2";
+pub(crate) const ADVANCE: Many = Many::new(
+    "UPDATE outbound SET status = v.column3, status_at = v.column4, error_code = v.column5, attempt = v.column6, \
+     lease_owner = '', lease_until = 0 FROM (VALUES {rows}) AS v \
+     WHERE outbound.phone_number_id = v.column1 AND outbound.message_id = v.column2",
+);
 
-pub(crate) const RAISE_ATTEMPT: &str =
-    "UPDATE outbound SET attempt = $3 WHERE phone_number_id = $1 AND message_id = $2";
+pub(crate) const RAISE_ATTEMPT: Many = Many::new(
+    "UPDATE outbound SET attempt = v.column3 FROM (VALUES {rows}) AS v \
+     WHERE outbound.phone_number_id = v.column1 AND outbound.message_id = v.column2",
+);
 
 pub(crate) const DELETE: &str =
     "DELETE FROM outbound WHERE phone_number_id = $1 AND message_id = $2";
@@ -71,17 +88,24 @@ pub struct OutboundRecord {
     pub attempt: u32,
 }
 
+/// Those of the records that are kept.
 pub(crate) async fn outbound_find(
     db: &mut Connection,
-    number: &PhoneNumberId,
-    message_id: MessageId,
-) -> Result<Option<Kept>, DatabaseError> {
-    let row = query(FIND)
-        .bind(number.as_str())
-        .bind(message_id.as_slice())
-        .fetch_optional(db)
+    keys: &[(&PhoneNumberId, MessageId)],
+) -> Result<HashMap<(PhoneNumberId, MessageId), Kept>, DatabaseError> {
+    let rows = FIND
+        .fetch(db, &[], keys, |(number, id)| {
+            [number.as_str().into(), id.as_slice().into()]
+        })
         .await?;
-    Ok(row.as_ref().map(kept_at).transpose()?)
+    let kept = |row: &Row| {
+        Ok((
+            (phone_number_id_at(row)?, message_id_at(row)?),
+            kept_at(row)?,
+        ))
+    };
+    let found: Result<_, sqlx::Error> = rows.iter().map(kept).collect();
+    Ok(found?)
 }
 
 fn kept_at(row: &Row) -> Result<Kept, sqlx::Error> {
@@ -141,63 +165,83 @@ pub(crate) async fn outbound_of_person(
     Ok(found?)
 }
 
-/// Keeps a record as accepted at `now` and leased to `owner`, which may be nobody, until `lease_until`.
+/// A record to keep, leased to `owner`, which may be nobody.
+pub(crate) struct NewOutbound<'a> {
+    pub(crate) record: &'a Record,
+    pub(crate) digest: &'a ContentDigest,
+    pub(crate) owner: &'a str,
+    pub(crate) lease_until: Timestamp,
+}
+
+/// Keeps records as accepted at `now`.
 pub(crate) async fn outbound_insert(
     tx: &mut Tx,
-    record: &Record,
-    digest: ContentDigest,
-    owner: &str,
-    lease_until: Timestamp,
+    records: &[NewOutbound<'_>],
     now: Timestamp,
 ) -> Result<(), DatabaseError> {
-    query(INSERT)
-        .bind(record.number.as_str())
-        .bind(record.message_id.as_slice())
-        .bind(record.tag.as_slice())
-        .bind(i64::from(record.epoch.retention_seconds))
-        .bind(column(record.epoch.start_seconds))
-        .bind(column(record.sequence))
-        .bind(digest.as_slice())
-        .bind(time_column(now))
-        .bind(owner)
-        .bind(time_column(lease_until))
-        .bind(&record.sealed[..])
-        .execute(&mut **tx)
+    INSERT
+        .execute(tx, &[time_column(now).into()], records, |new| {
+            let record = new.record;
+            [
+                record.number.as_str().into(),
+                record.message_id.as_slice().into(),
+                record.tag.as_slice().into(),
+                i64::from(record.epoch.retention_seconds).into(),
+                column(record.epoch.start_seconds).into(),
+                column(record.sequence).into(),
+                new.digest.as_slice().into(),
+                new.owner.into(),
+                time_column(new.lease_until).into(),
+                record.sealed[..].into(),
+            ]
+        })
         .await?;
     Ok(())
 }
 
-/// Moves the status and lets the lease go: what has left `Accepted` is dispatched by nobody.
+/// How far a record is now.
+pub(crate) struct Moved<'a> {
+    pub(crate) number: &'a PhoneNumberId,
+    pub(crate) message_id: &'a MessageId,
+    pub(crate) status: Status,
+    pub(crate) at: Timestamp,
+    pub(crate) error_code: u32,
+    pub(crate) attempt: u32,
+}
+
+/// Moves statuses and lets the leases go: what has left `Accepted` is dispatched by nobody.
 pub(crate) async fn outbound_advance(
     tx: &mut Tx,
-    number: &PhoneNumberId,
-    message_id: MessageId,
-    status: Status,
-    at: Timestamp,
-    error_code: u32,
+    moved: &[Moved<'_>],
 ) -> Result<(), DatabaseError> {
-    query(ADVANCE)
-        .bind(number.as_str())
-        .bind(message_id.as_slice())
-        .bind(status.column())
-        .bind(time_column(at))
-        .bind(i64::from(error_code))
-        .execute(&mut **tx)
+    ADVANCE
+        .execute(tx, &[], moved, |moved| {
+            [
+                moved.number.as_str().into(),
+                moved.message_id.as_slice().into(),
+                moved.status.column().into(),
+                time_column(moved.at).into(),
+                i64::from(moved.error_code).into(),
+                i64::from(moved.attempt).into(),
+            ]
+        })
         .await?;
     Ok(())
 }
 
+/// Sets the attempts under way.
 pub(crate) async fn outbound_raise_attempt(
     tx: &mut Tx,
-    number: &PhoneNumberId,
-    message_id: MessageId,
-    attempt: u32,
+    raised: &[(&PhoneNumberId, &MessageId, u32)],
 ) -> Result<(), DatabaseError> {
-    query(RAISE_ATTEMPT)
-        .bind(number.as_str())
-        .bind(message_id.as_slice())
-        .bind(i64::from(attempt))
-        .execute(&mut **tx)
+    RAISE_ATTEMPT
+        .execute(tx, &[], raised, |(number, id, attempt)| {
+            [
+                number.as_str().into(),
+                id.as_slice().into(),
+                i64::from(*attempt).into(),
+            ]
+        })
         .await?;
     Ok(())
 }

@@ -3,13 +3,17 @@
 //! A record waits while its status is accepted. Statements name `status = 1` literally, so that the partial indexes serve them.
 //! Nothing is leased after its epoch's last call, [`Epoch::last_call`], which the statements reckon by themselves (a test compares).
 
+use std::collections::HashSet;
+
 use futures::TryStreamExt;
-use sealpost_database::{Connection, DatabaseError, Row, Tx, sqlx, sqlx::query};
+use sealpost_database::{
+    Connection, DatabaseError, Many, Row, Tx, sqlx, sqlx::Row as _, sqlx::query,
+};
 use sealpost_runtime::Timestamp;
 
 use super::{
     column, message_id_at, outbound::small_at, phone_number_id_at, record_at, tag_at, time_at,
-    time_column,
+    time_column, whole,
 };
 use crate::{
     budget::Budget,
@@ -39,12 +43,16 @@ pub(crate) const TAKE: &str = "SELECT o.phone_number_id, o.tag, o.message_id, o.
          AND e.epoch_start = o.epoch_start AND e.state = 3) \
      ORDER BY o.sequence LIMIT $4";
 
-/// Whether anything of a conversation waits that is not of one owner.
-pub(crate) const ELSEWHERE: &str = "SELECT 1 FROM outbound WHERE status = 1 AND phone_number_id = $1 AND tag = $2 \
-     AND lease_owner <> $3 LIMIT 1";
+/// Which conversations have something that waits and is not of one owner.
+pub(crate) const ELSEWHERE: Many = Many::new(
+    "SELECT v.column4 AS place FROM (VALUES {rows}) AS v WHERE EXISTS (SELECT 1 FROM outbound AS o \
+     WHERE o.status = 1 AND o.phone_number_id = v.column1 AND o.tag = v.column2 AND o.lease_owner <> v.column3)",
+);
 
-pub(crate) const LEASE: &str = "UPDATE outbound SET lease_owner = $3, lease_until = $4 \
-     WHERE phone_number_id = $1 AND message_id = $2";
+pub(crate) const LEASE: Many = Many::new(
+    "UPDATE outbound SET lease_owner = $1, lease_until = $2 \
+     WHERE (phone_number_id, message_id) IN (VALUES {rows})",
+);
 
 pub(crate) const RELEASE: &str = "UPDATE outbound SET lease_until = 0 WHERE (phone_number_id, message_id) IN \
      (SELECT phone_number_id, message_id FROM outbound \
@@ -66,19 +74,29 @@ pub struct Leased {
     pub appended_at: Timestamp,
 }
 
-/// Whether another owner than `owner`, or nobody yet, has something of the record's conversation to dispatch.
-pub(crate) async fn conversation_elsewhere(
+/// The places, among `conversations`, of those of which another owner than the one named, or nobody yet, has something to
+/// dispatch.
+pub(crate) async fn conversations_elsewhere(
     db: &mut Connection,
-    record: &Record,
-    owner: &Owner,
-) -> Result<bool, DatabaseError> {
-    let found = query(ELSEWHERE)
-        .bind(record.number.as_str())
-        .bind(record.tag.as_slice())
-        .bind(owner.as_str())
-        .fetch_optional(db)
+    conversations: &[(&PhoneNumberId, &Tag, &Owner)],
+) -> Result<HashSet<usize>, DatabaseError> {
+    let numbered: Vec<_> = (0..).zip(conversations).collect();
+    let rows = ELSEWHERE
+        .fetch(db, &[], &numbered, |(place, (number, tag, owner))| {
+            [
+                number.as_str().into(),
+                tag.as_slice().into(),
+                owner.as_str().into(),
+                i64::from(*place).into(),
+            ]
+        })
         .await?;
-    Ok(found.is_some())
+    let place = |row: &Row| {
+        let place: i64 = row.try_get("place")?;
+        whole(usize::try_from(place).ok(), "place")
+    };
+    let places: Result<_, sqlx::Error> = rows.iter().map(place).collect();
+    Ok(places?)
 }
 
 pub(crate) async fn conversations_free(
@@ -94,7 +112,7 @@ pub(crate) async fn conversations_free(
         .fetch_all(db)
         .await?;
     let mut conversations: Vec<(PhoneNumberId, Tag)> = Vec::new();
-    let mut seen = std::collections::HashSet::new();
+    let mut seen = HashSet::new();
     for row in &rows {
         let conversation = (phone_number_id_at(row)?, tag_at(row)?);
         if seen.insert(conversation.clone()) {
@@ -138,19 +156,21 @@ fn leased_at(row: &Row) -> Result<Leased, sqlx::Error> {
     })
 }
 
-pub(crate) async fn lease_set(
+/// Leases `records` to `owner`.
+pub(crate) async fn leases_set(
     tx: &mut Tx,
-    number: &PhoneNumberId,
-    message_id: MessageId,
+    records: &[Leased],
     owner: &Owner,
     until: Timestamp,
 ) -> Result<(), DatabaseError> {
-    query(LEASE)
-        .bind(number.as_str())
-        .bind(message_id.as_slice())
-        .bind(owner.as_str())
-        .bind(time_column(until))
-        .execute(&mut **tx)
+    let shared = [owner.as_str().into(), time_column(until).into()];
+    LEASE
+        .execute(tx, &shared, records, |leased| {
+            let Record {
+                number, message_id, ..
+            } = &leased.record;
+            [number.as_str().into(), message_id.as_slice().into()]
+        })
         .await?;
     Ok(())
 }
