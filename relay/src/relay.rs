@@ -185,7 +185,7 @@ impl Relay {
             .into_iter()
             .map(|item| validate::submit_item(item, now))
             .collect();
-        let outcomes = self
+        let (outcomes, _) = self
             .datastore
             .submit(items, self.limits.device_queue, now)
             .await?;

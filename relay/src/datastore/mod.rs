@@ -25,7 +25,9 @@ mod statistics;
 mod submissions;
 mod submit;
 
-use sealpost_database::{Database, DatabaseConfig, DatabaseError, Migration, Notices, PoolOptions};
+use sealpost_database::{
+    Database, DatabaseConfig, DatabaseError, Migration, Notices, PoolOptions, Row, sqlx::Row as _,
+};
 
 use crate::{
     RelayError,
@@ -39,6 +41,7 @@ pub(crate) use device_queue::Waiting;
 pub(crate) use erasure::Uncollected;
 pub(crate) use inbound::Collected;
 pub(crate) use keys::Prekeys;
+pub(crate) use submit::Queued;
 
 /// The relay's schema. Append only.
 pub const MIGRATIONS: &[Migration] = &[
@@ -155,8 +158,8 @@ impl Datastore {
     ) -> Result<(), RelayError> {
         self.database
             .run_tx("receive_acknowledge", move |tx| {
-                let ids = ids.clone();
-                Box::pin(async move { Ok(device_queue::waiting_delete(tx, holder, &ids).await?) })
+                let kept: Vec<_> = ids.iter().map(|id| (*id, holder)).collect();
+                Box::pin(async move { Ok(device_queue::waiting_delete(tx, &kept).await?) })
             })
             .await
     }
@@ -232,6 +235,17 @@ impl Datastore {
 /// A stored value that does not fit its type: only a damaged database has one.
 fn damaged<T>(value: Option<T>) -> Result<T, DatabaseError> {
     value.ok_or(DatabaseError::Damaged)
+}
+
+/// The queue ids that an insertion of many rows returned, in the order of the rows: they grow with it, and only the order in
+/// which they are returned is open.
+fn places(rows: &[Row]) -> Result<Vec<i64>, DatabaseError> {
+    let mut places = rows
+        .iter()
+        .map(|row| row.try_get("queue_id"))
+        .collect::<Result<Vec<_>, _>>()?;
+    places.sort_unstable();
+    Ok(places)
 }
 
 /// An id, length or count of the contract, as it was stored.
