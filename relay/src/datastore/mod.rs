@@ -39,8 +39,10 @@ use crate::{
 pub(crate) use collecting::{CHUNK, LEASE_MS};
 pub(crate) use device_queue::Waiting;
 pub(crate) use erasure::Uncollected;
-pub(crate) use inbound::Collected;
+pub(crate) use handover::{Called, Handing};
+pub(crate) use inbound::{Collected, Offered};
 pub(crate) use keys::Prekeys;
+pub(crate) use reports::Said;
 pub(crate) use submit::Queued;
 
 /// The relay's schema. Append only.
@@ -72,7 +74,7 @@ pub(crate) const INBOUND: &str = "inbound";
 pub(crate) const DEVICE_QUEUE: &str = "device_queue";
 
 /// Bytes of ciphertext in one page of a stream; one item more may follow.
-const PAGE_BYTES: usize = 512 * 1024;
+pub(crate) const PAGE_BYTES: usize = 512 * 1024;
 
 /// The relay's database. Clones share it.
 #[derive(Clone, Debug)]
@@ -146,20 +148,6 @@ impl Datastore {
                 Box::pin(async move {
                     Ok(device_queue::waiting_page(db, holder, after, limit, now).await?)
                 })
-            })
-            .await
-    }
-
-    /// Forgets what a device keeps; ids of others' queues are passed over.
-    pub(crate) async fn forget_waiting(
-        &self,
-        holder: HolderId,
-        ids: Vec<i64>,
-    ) -> Result<(), RelayError> {
-        self.database
-            .run_tx("receive_acknowledge", move |tx| {
-                let kept: Vec<_> = ids.iter().map(|id| (*id, holder)).collect();
-                Box::pin(async move { Ok(device_queue::waiting_delete(tx, &kept).await?) })
             })
             .await
     }
@@ -255,7 +243,17 @@ fn small(value: i64) -> Result<u32, DatabaseError> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
+
+    impl Datastore {
+        /// Forgets what a device keeps.
+        pub(crate) async fn forget_waiting(&self, device: &DeviceIdentity, ids: Vec<i64>) {
+            let said = Said::on_stream(device.clone(), ids, Vec::new());
+            self.hear_devices(vec![said], None, 0, 0).await.unwrap();
+        }
+    }
 
     #[tokio::test]
     async fn both_dialects_make_the_same_tables() {

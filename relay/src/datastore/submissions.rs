@@ -3,7 +3,7 @@
 //! A row outlives the message in the queue, up to the message's own end: repeats, receipts and retry requests refer to it.
 
 use sealpost_database::{
-    Connection, DatabaseError, Many, Tx,
+    Connection, DatabaseError, Many, Tx, Value,
     sqlx::{Row as _, query, query_scalar},
 };
 
@@ -81,49 +81,58 @@ pub(super) async fn submissions_of(
     Ok(found)
 }
 
-/// The furthest receipt that this device gave for a message; `None` when it was not sent the message.
-pub(super) async fn submission_receipt(
+/// A message that a device was sent, as the device speaks of it.
+pub(super) type Spoken<'s> = (&'s PhoneNumberId, &'s PhoneNumber, MessageId, HolderId);
+
+/// The furthest receipt that was given for each message; `None` when the device was not sent the message.
+pub(super) async fn submission_receipts(
     db: &mut Connection,
-    number: &PhoneNumberId,
-    peer: &PhoneNumber,
-    message: MessageId,
-    holder: HolderId,
+    spoken: &[Spoken<'_>],
     now: i64,
-) -> Result<Option<i64>, DatabaseError> {
-    let furthest = query_scalar(
-        "SELECT max(receipt) FROM submissions WHERE phone_number_id = $1 AND peer = $2
-         AND message_id = $3 AND holder_id = $4 AND expires_at > $5",
-    )
-    .bind(number.as_str())
-    .bind(peer.as_str())
-    .bind(message.as_bytes())
-    .bind(holder.0)
-    .bind(now)
-    .fetch_one(db)
-    .await?;
+) -> Result<Vec<Option<i64>>, DatabaseError> {
+    const FIND: Many = Many::new(
+        "SELECT v.column1 AS place, max(s.receipt) AS furthest
+         FROM (VALUES {rows}) AS v CROSS JOIN submissions AS s
+         WHERE s.phone_number_id = v.column2 AND s.peer = v.column3 AND s.message_id = v.column4
+         AND s.holder_id = v.column5 AND s.expires_at > $1 GROUP BY v.column1",
+    );
+    let placed: Vec<_> = (0_i64..).zip(spoken).collect();
+    let rows = FIND
+        .fetch(db, &[now.into()], &placed, |(place, of)| {
+            let [number, peer, message, holder] = row(of);
+            [(*place).into(), number, peer, message, holder]
+        })
+        .await?;
+    let mut furthest = vec![None; spoken.len()];
+    for row in rows {
+        let place = usize::try_from(row.try_get::<i64, _>("place")?).ok();
+        let of = damaged(place.and_then(|place| furthest.get_mut(place)))?;
+        *of = Some(row.try_get("furthest")?);
+    }
     Ok(furthest)
 }
 
-pub(super) async fn submission_set_receipt(
+pub(super) async fn submissions_set_receipt(
     tx: &mut Tx,
-    number: &PhoneNumberId,
-    peer: &PhoneNumber,
-    message: MessageId,
-    holder: HolderId,
+    spoken: &[Spoken<'_>],
     receipt: i64,
 ) -> Result<(), DatabaseError> {
-    query(
-        "UPDATE submissions SET receipt = $5 WHERE phone_number_id = $1 AND peer = $2
-         AND message_id = $3 AND holder_id = $4",
-    )
-    .bind(number.as_str())
-    .bind(peer.as_str())
-    .bind(message.as_bytes())
-    .bind(holder.0)
-    .bind(receipt)
-    .execute(&mut **tx)
-    .await?;
+    const SET: Many = Many::new(
+        "UPDATE submissions SET receipt = $1 FROM (VALUES {rows}) AS v
+         WHERE phone_number_id = v.column1 AND peer = v.column2 AND message_id = v.column3
+         AND holder_id = v.column4",
+    );
+    SET.execute(tx, &[receipt.into()], spoken, row).await?;
     Ok(())
+}
+
+fn row<'s>((number, peer, message, holder): &'s Spoken<'_>) -> [Value<'s>; 4] {
+    [
+        number.as_str().into(),
+        peer.as_str().into(),
+        message.as_bytes().into(),
+        holder.0.into(),
+    ]
 }
 
 /// Notes that a device asked for another attempt: true the first time, false again, `None` when it was not sent that attempt.
