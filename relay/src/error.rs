@@ -1,6 +1,6 @@
 //! What can go wrong in the relay. No text here repeats what a caller sent.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use sealpost_database::DatabaseError;
 
@@ -74,9 +74,20 @@ pub enum RelayError {
     /// The database failed.
     #[error("the database failed")]
     Database(#[from] DatabaseError),
+    /// What befell the transaction that many calls shared.
+    #[error("the calls of one transaction failed")]
+    Together(#[source] Arc<RelayError>),
+    /// A bug stopped the work that this call was part of; what became of it is not known.
+    #[error("what became of the call is not known")]
+    Lost,
 }
 
 impl RelayError {
+    /// Whether a commit may or may not have taken hold.
+    pub(crate) fn is_unknown_outcome(&self) -> bool {
+        matches!(self, Self::Database(error) if error.is_unknown_outcome())
+    }
+
     pub(crate) fn malformed(field: impl Into<String>, problem: &'static str) -> Self {
         Self::Malformed {
             field: field.into(),

@@ -23,6 +23,7 @@ mod server;
 mod status;
 #[cfg(test)]
 mod testing;
+mod together;
 mod upkeep;
 mod upload;
 mod validate;

@@ -9,12 +9,13 @@ use crate::{
     BundleKey, CodeSender, Datastore, LimitsConfig, RelayError,
     auth::{TokenDigest, TokenText},
     codes::{ATTEMPTS, Code, CodeDigests, LIFETIME},
-    datastore::Uncollected,
+    datastore::{Handing, Said, Uncollected},
     hub::Hub,
     ids::{DeviceIdentity, HolderId, PhoneNumber, random},
     rate::{RateLimit, Source},
+    together::Together,
     upload::FullUpload,
-    validate,
+    validate::{self, FromDevice},
 };
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -27,6 +28,7 @@ pub struct Relay {
     pub(crate) hub: Arc<Hub>,
     pub(crate) limits: LimitsConfig,
     pub(crate) bundles_per_device: RateLimit<HolderId>,
+    together: Together,
     digests: CodeDigests,
     sender: Arc<dyn CodeSender>,
     codes_per_number: RateLimit<PhoneNumber>,
@@ -37,6 +39,9 @@ pub struct Relay {
 
 impl Relay {
     /// Over an open datastore.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
     #[must_use]
     pub fn new(
         datastore: Datastore,
@@ -48,12 +53,15 @@ impl Relay {
         let guesses = limits
             .codes_per_number
             .saturating_mul(ATTEMPTS.unsigned_abs() as u32);
+        let hub = Arc::default();
+        let together = Together::start(&datastore, &hub, &clock, limits.number_queue);
         Self {
             datastore,
             clock,
+            together,
             digests: CodeDigests::new(key.code_key()),
             key,
-            hub: Arc::default(),
+            hub,
             sender,
             bundles_per_device: RateLimit::new(limits.bundles_per_device, HOUR),
             codes_per_number: RateLimit::new(limits.codes_per_number, HOUR),
@@ -185,10 +193,11 @@ impl Relay {
             .into_iter()
             .map(|item| validate::submit_item(item, now))
             .collect();
-        let outcomes = self
+        let (outcomes, queued) = self
             .datastore
             .submit(items, self.limits.device_queue, now)
             .await?;
+        self.hub.hand_devices(queued);
         for outcome in &outcomes {
             let name = outcome.as_str_name();
             metrics::counter!("sealpost_relay_submitted_total", "outcome" => name).increment(1);
@@ -197,5 +206,19 @@ impl Relay {
             batch_id: batch.batch_id,
             outcomes: outcomes.into_iter().map(Into::into).collect(),
         })
+    }
+
+    /// Takes a device's acknowledgements and receipts; an outcome for each receipt.
+    pub(crate) async fn hear(&self, said: Said) -> Result<Vec<wire::ReceiptOutcome>, RelayError> {
+        self.together.hear(said).await
+    }
+
+    /// Takes a device's messages; an outcome for each.
+    pub(crate) async fn hand_over(
+        &self,
+        device: DeviceIdentity,
+        messages: Vec<FromDevice>,
+    ) -> Result<Vec<wire::SubmitMessageOutcome>, RelayError> {
+        self.together.hand_over(Handing { device, messages }).await
     }
 }

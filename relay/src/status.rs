@@ -80,15 +80,24 @@ impl From<RelayError> for Status {
                 "LEASE_LAPSED",
                 "no sign of life came in time: collect anew",
             ),
-            E::Database(error) if error.is_conflict() => {
-                retry_after("DATABASE_BUSY", Duration::from_millis(100))
-            }
-            E::Database(error) if error.is_unknown_outcome() => unavailable("OUTCOME_UNKNOWN"),
-            error @ (E::Database(_) | E::Randomness) => {
-                // The database's errors name tables and columns at most, never a bound value.
-                tracing::error!(error = &error as &dyn Error, "call failed");
-                internal()
-            }
+            E::Together(error) => failed(&error),
+            E::Lost => unavailable("OUTCOME_UNKNOWN"),
+            error @ (E::Database(_) | E::Randomness) => failed(&error),
+        }
+    }
+}
+
+/// A failure of ours, which several calls may share.
+fn failed(error: &RelayError) -> Status {
+    match error {
+        RelayError::Database(error) if error.is_conflict() => {
+            retry_after("DATABASE_BUSY", Duration::from_millis(100))
+        }
+        RelayError::Database(error) if error.is_unknown_outcome() => unavailable("OUTCOME_UNKNOWN"),
+        error => {
+            // The database's errors name tables and columns at most, never a bound value.
+            tracing::error!(error = error as &dyn Error, "call failed");
+            internal()
         }
     }
 }

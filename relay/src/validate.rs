@@ -118,7 +118,13 @@ pub(crate) struct Receipt {
     pub(crate) time_ms: u64,
 }
 
-pub(crate) fn receipt(index: usize, wire: &wire::DeviceReceipt) -> Result<Receipt> {
+pub(crate) fn receipts(wire: &[wire::DeviceReceipt]) -> Result<Vec<Receipt>> {
+    at_most("receipts", wire.len())?;
+    let receipts = wire.iter().enumerate();
+    receipts.map(|(index, wire)| receipt(index, wire)).collect()
+}
+
+fn receipt(index: usize, wire: &wire::DeviceReceipt) -> Result<Receipt> {
     let at = |name: &str| format!("receipts[{index}].{name}");
     let kind = match wire.kind() {
         wire::ReceiptKind::Unspecified => {

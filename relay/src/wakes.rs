@@ -15,6 +15,9 @@ use crate::{
 
 /// Rows looked at in one statement.
 const PAGE: usize = 1_000;
+/// How long words gather before a look. What was committed in this process was handed on already; they are for what others
+/// committed, or could not be handed.
+const GATHER: Duration = Duration::from_millis(5);
 /// How long to wait after the database failed.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -56,7 +59,7 @@ async fn wake_devices(relay: Arc<Relay>, mut seen: i64, stop: CancellationToken)
         }
         tokio::select! {
             () = stop.cancelled() => return,
-            () = words.next() => {}
+            () = words.next() => sleep(GATHER).await,
         }
     }
 }
@@ -67,8 +70,7 @@ async fn look(relay: &Relay, seen: &mut i64) -> Result<(), RelayError> {
         let newer = relay.datastore.waiting_since(*seen, PAGE).await?;
         let complete = newer.len() < PAGE;
         *seen = newer.last().map_or(*seen, |(last, _)| *last);
-        let holders = newer.into_iter().map(|(_, holder)| holder);
-        relay.hub.wake_devices(holders);
+        relay.hub.wake_devices(newer);
         if complete {
             return Ok(());
         }

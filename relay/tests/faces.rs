@@ -379,9 +379,12 @@ async fn what_was_accepted_outlives_the_process_and_what_was_acknowledged_does_n
         let (said, mut stream) = relay.receive(&token).await;
         let first = stream.message().await.unwrap().unwrap().envelopes;
         let acknowledge = vec![first[0].queue_id];
-        said.send(wire::ReceiveRequest { acknowledge })
-            .await
-            .unwrap();
+        said.send(wire::ReceiveRequest {
+            acknowledge,
+            receipts: Vec::new(),
+        })
+        .await
+        .unwrap();
         // The half-closed stream ends once the acknowledgement was handled.
         drop(said);
         while stream.message().await.unwrap().is_some() {}

@@ -95,8 +95,11 @@ async fn listen(shared: &Shared) -> Result<(), ConsumerError> {
             take_in(shared, batch).await?;
             // Durable now: the relay may forget them. When it cannot hear us it sends them again.
             for acknowledge in acknowledge.chunks(ACKNOWLEDGED_AT_ONCE) {
-                let acknowledge = acknowledge.to_vec();
-                let _ = requests.send(ReceiveRequest { acknowledge }).await;
+                let request = ReceiveRequest {
+                    acknowledge: acknowledge.to_vec(),
+                    ..ReceiveRequest::default()
+                };
+                let _ = requests.send(request).await;
             }
             failpoint!("receive.acknowledged");
         }

@@ -48,8 +48,14 @@ impl<'a, const N: usize> From<&'a [u8; N]> for Value<'a> {
     }
 }
 
-/// A statement in whose text `{rows}` stands for `($1, $2), ($3, $4), …`: after `VALUES` of an `INSERT`, or in
-/// `(a, b) IN (VALUES {rows})`. Parameters that all rows share come first in the count, as `$1`, `$2`, … before those of the rows.
+/// A statement in whose text `{rows}` stands for `($1, $2), ($3, $4), …`: after `VALUES` of an `INSERT`, in
+/// `a IN (VALUES {rows})`, or in `FROM (VALUES {rows}) AS v`, whose columns are `column1`, `column2`, … in both dialects. Parameters
+/// that all rows share come first in the count, as `$1`, `$2`, … before those of the rows.
+///
+/// To find rows by several columns, join: `FROM (VALUES {rows}) AS v CROSS JOIN lamps WHERE a = v.column1 AND b = v.column2`, or
+/// `UPDATE lamps SET … FROM (VALUES {rows}) AS v WHERE …`. `(a, b) IN (VALUES {rows})` of more than one row makes SQLite read the
+/// whole table, whatever its indexes. Both databases insert the rows of one statement in their order, so that ids which they
+/// choose grow with it.
 ///
 /// ```
 /// # use sealpost_database::{Connection, DatabaseError, Many};
@@ -204,9 +210,11 @@ mod tests {
         "INSERT INTO rows (a, b, c) VALUES {rows} ON CONFLICT (a, b) DO UPDATE SET c = excluded.c WHERE rows.b >= $1
          RETURNING b",
     );
-    const FIND: Many =
-        Many::new("SELECT b, c FROM rows WHERE (a, b) IN (VALUES {rows}) AND b <> $1");
-    const DELETE: Many = Many::new("DELETE FROM rows WHERE (a, b) IN (VALUES {rows})");
+    const FIND: Many = Many::new(
+        "SELECT rows.b, rows.c FROM (VALUES {rows}) AS v CROSS JOIN rows
+         WHERE rows.a = v.column1 AND rows.b = v.column2 AND rows.b <> $1",
+    );
+    const DELETE: Many = Many::new("DELETE FROM rows WHERE b IN (VALUES {rows})");
 
     #[test]
     fn rows_go_in_halves_of_the_longest_stretch() {
@@ -246,7 +254,9 @@ mod tests {
                         let again = PUT.fetch(db, &[50.into()], &numbers, |n| row(*n)).await?;
                         let key = |n: &i64| [Value::from("x"), Value::from(*n)];
                         let found = FIND.fetch(db, &[3.into()], &[2, 3, 200], key).await?;
-                        let gone = DELETE.execute(db, &[], &[1, 2, 200], key).await?;
+                        let gone = DELETE
+                            .execute(db, &[], &[1, 2, 200], |n| [Value::from(*n)])
+                            .await?;
                         let found: Vec<i64> = found.iter().map(|row| row.get(0)).collect();
                         Ok::<_, DatabaseError>((put.len(), again.len(), found, gone))
                     })

@@ -4,7 +4,9 @@
 //! acknowledged, the stream ends, or its lease lapses; what was given and not acknowledged is then given again, in order. A clock
 //! that is off can cost a second delivery, never an order: a collector ends one item before it begins the next of a conversation.
 
-use sealpost_database::Tx;
+use std::collections::HashMap;
+
+use sealpost_database::{DatabaseError, Kind, Tx};
 
 use super::{
     Datastore, INBOUND, PAGE_BYTES,
@@ -12,10 +14,10 @@ use super::{
         collector_delete, collector_put, collector_renew, collector_stream, collectors_lapsed,
     },
     conversations::{
-        conversation_hold, conversation_waits, conversation_yield, conversations_free,
-        conversations_free_all,
+        conversation_waits, conversations_free, conversations_free_all, conversations_hold,
+        conversations_yield,
     },
-    inbound::{Collected, inbound_delete, inbound_of},
+    inbound::{Collected, inbound_at, inbound_delete, inbound_first},
 };
 use crate::{
     RelayError,
@@ -109,7 +111,8 @@ impl Datastore {
             .await
     }
 
-    /// Takes free conversations in turn and gives at most `room` items of them, by queue id. None when nothing is free.
+    /// Takes free conversations in turn and gives at most `room` items of them, by queue id; and whether more may be free. None
+    /// when nothing is free.
     ///
     /// # Errors
     /// `StreamReplaced` or `LeaseLapsed` when the stream is no more the collector's.
@@ -119,40 +122,28 @@ impl Datastore {
         stream: StreamToken,
         room: usize,
         now: i64,
-    ) -> Result<Vec<Collected>, RelayError> {
+    ) -> Result<(Vec<Collected>, bool), RelayError> {
         // Most wakes are for another's conversation: looking first keeps them off the writer.
         let waits = self.database.read("collect_look", move |db| {
             Box::pin(async move { Ok::<_, RelayError>(conversation_waits(db, now).await?) })
         });
         if !waits.await? {
-            return Ok(Vec::new());
+            return Ok((Vec::new(), false));
         }
+        let kind = self.database.kind();
         self.database
             .run_tx("collect", move |tx| {
                 let collector = collector.clone();
                 Box::pin(async move {
                     check(tx, &collector, stream).await?;
-                    let mut given = Vec::new();
-                    let mut bytes = 0;
-                    for conversation in conversations_free(tx, AT_ONCE.min(room), now).await? {
-                        let most = CHUNK.min(room - given.len());
-                        if most == 0 || bytes >= PAGE_BYTES {
-                            break;
-                        }
-                        let left = PAGE_BYTES - bytes;
-                        let (items, size) = inbound_of(tx, &conversation, most, left, now).await?;
-                        conversation_hold(tx, &conversation, &collector).await?;
-                        bytes += size;
-                        given.extend(items);
-                    }
-                    given.sort_by_key(|one| one.queue_id);
-                    Ok(given)
+                    Ok(take(tx, kind, &collector, room, now).await?)
                 })
             })
             .await
     }
 
-    /// Forgets what a collector keeps, and frees the conversations of which it has `done` all that it was given.
+    /// Forgets what a collector keeps, frees the conversations of which it has `done` all that it was given, and gives at most
+    /// `room` items of what is free then, as [`Self::collect`] does. None when it did not look.
     ///
     /// Whose the items are is not asked: that they are kept is true whoever says it, and of whatever stream.
     pub(crate) async fn forget_collected(
@@ -161,24 +152,64 @@ impl Datastore {
         done: Vec<Conversation>,
         collector: CollectorName,
         stream: StreamToken,
-    ) -> Result<(), RelayError> {
+        room: usize,
+        now: i64,
+    ) -> Result<Option<(Vec<Collected>, bool)>, RelayError> {
+        let kind = self.database.kind();
         self.database
             .run_tx("collect_acknowledge", move |tx| {
                 let (ids, done, collector) = (ids.clone(), done.clone(), collector.clone());
                 Box::pin(async move {
                     inbound_delete(tx, &ids).await?;
-                    let mut more = false;
-                    for conversation in &done {
-                        more |= conversation_yield(tx, conversation, &collector, stream).await?;
+                    let freed = conversations_yield(tx, &done, &collector, stream).await?;
+                    let is_ours = collector_stream(tx, &collector).await? == Some(stream);
+                    if room == 0 || !is_ours || !conversation_waits(tx, now).await? {
+                        if !freed.is_empty() {
+                            tx.notify(INBOUND);
+                        }
+                        return Ok(None);
                     }
-                    if more {
+                    let (given, more) = take(tx, kind, &collector, room, now).await?;
+                    let kept = |one: &Conversation| given.iter().any(|g| g.conversation == *one);
+                    if more || !freed.iter().all(kept) {
                         tx.notify(INBOUND);
                     }
-                    Ok(())
+                    Ok(Some((given, more)))
                 })
             })
             .await
     }
+}
+
+/// Takes free conversations in turn into the hands of `collector`: at most `room` items of them, and no more once a page's bytes are
+/// reached; and whether more may be free.
+async fn take(
+    tx: &mut Tx,
+    kind: Kind,
+    collector: &CollectorName,
+    room: usize,
+    now: i64,
+) -> Result<(Vec<Collected>, bool), DatabaseError> {
+    let most = AT_ONCE.min(room);
+    let free = conversations_free(tx, most, now).await?;
+    let mut more = free.len() == most;
+    let first = inbound_first(tx, kind, &free, now).await?;
+    let (mut held, mut places, mut bytes) = (Vec::new(), HashMap::new(), 0);
+    for (conversation, first) in free.into_iter().zip(first) {
+        if places.len() >= room || bytes >= PAGE_BYTES {
+            more = true;
+            break;
+        }
+        for (queue_id, size) in first {
+            if places.len() < room && bytes < PAGE_BYTES {
+                bytes += size;
+                places.insert(queue_id, conversation.clone());
+            }
+        }
+        held.push(conversation);
+    }
+    conversations_hold(tx, &held, collector).await?;
+    Ok((inbound_at(tx, places).await?, more))
 }
 
 /// Whether `stream` is the collector's, now and until the transaction ends.

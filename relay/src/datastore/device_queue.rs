@@ -3,11 +3,11 @@
 use bytes::Bytes;
 use futures::TryStreamExt;
 use sealpost_database::{
-    Connection, DatabaseError, Row, Tx,
+    Connection, DatabaseError, Many, Row, Tx,
     sqlx::{Row as _, query, query_as, query_scalar},
 };
 
-use super::{DEVICE_QUEUE, PAGE_BYTES, damaged, small};
+use super::{DEVICE_QUEUE, PAGE_BYTES, damaged, places, small};
 use crate::{
     ids::{HolderId, MessageId, PhoneNumber, PhoneNumberId},
     validate::{EnvelopeRequest, ForPeer},
@@ -31,37 +31,44 @@ pub(crate) struct Waiting {
 }
 
 /// What one device gets of a message.
-pub(super) struct Fresh<'a> {
+pub(super) struct Fresh<'i> {
+    pub(super) item: &'i ForPeer,
     pub(super) holder: HolderId,
     pub(super) kind: i32,
-    pub(super) ciphertext: &'a [u8],
+    pub(super) ciphertext: &'i Bytes,
     pub(super) received_at: i64,
     pub(super) expires_at: i64,
 }
 
+/// Queues messages; their places, in their order.
 pub(super) async fn waiting_insert(
     tx: &mut Tx,
-    item: &ForPeer,
-    fresh: Fresh<'_>,
-) -> Result<(), DatabaseError> {
-    query(
+    fresh: &[Fresh<'_>],
+) -> Result<Vec<i64>, DatabaseError> {
+    const INSERT: Many = Many::new(
         "INSERT INTO device_queue (holder_id, phone_number_id, message_id, attempt, category, type,
                                    ciphertext, received_at, expires_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
-    )
-    .bind(fresh.holder.0)
-    .bind(item.number.as_str())
-    .bind(item.message.as_bytes())
-    .bind(i64::from(item.attempt))
-    .bind(i64::from(item.category))
-    .bind(i64::from(fresh.kind))
-    .bind(fresh.ciphertext)
-    .bind(fresh.received_at)
-    .bind(fresh.expires_at)
-    .execute(&mut **tx)
-    .await?;
+         VALUES {rows} RETURNING queue_id",
+    );
+    if fresh.is_empty() {
+        return Ok(Vec::new());
+    }
+    let rows = INSERT.fetch(tx, &[], fresh, |fresh| {
+        [
+            fresh.holder.0.into(),
+            fresh.item.number.as_str().into(),
+            fresh.item.message.as_bytes().into(),
+            i64::from(fresh.item.attempt).into(),
+            i64::from(fresh.item.category).into(),
+            i64::from(fresh.kind).into(),
+            fresh.ciphertext.as_ref().into(),
+            fresh.received_at.into(),
+            fresh.expires_at.into(),
+        ]
+    });
+    let places = places(&rows.await?)?;
     tx.notify(DEVICE_QUEUE);
-    Ok(())
+    Ok(places)
 }
 
 /// Queues a request for a message that the device handed over.
@@ -147,18 +154,18 @@ pub(super) async fn waiting_since(
         .collect())
 }
 
+/// Deletes places of devices; what is not in that device's queue is passed over.
 pub(super) async fn waiting_delete(
     tx: &mut Tx,
-    holder: HolderId,
-    ids: &[i64],
+    kept: &[(i64, HolderId)],
 ) -> Result<(), DatabaseError> {
-    for id in ids {
-        query("DELETE FROM device_queue WHERE queue_id = $1 AND holder_id = $2")
-            .bind(id)
-            .bind(holder.0)
-            .execute(&mut **tx)
-            .await?;
-    }
+    const DELETE: Many = Many::new(
+        "DELETE FROM device_queue WHERE queue_id IN (
+             SELECT q.queue_id FROM (VALUES {rows}) AS v CROSS JOIN device_queue AS q
+             WHERE q.queue_id = v.column1 AND q.holder_id = v.column2)",
+    );
+    let row = |(id, holder): &(i64, HolderId)| [(*id).into(), holder.0.into()];
+    DELETE.execute(tx, &[], kept, row).await?;
     Ok(())
 }
 

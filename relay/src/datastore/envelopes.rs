@@ -1,7 +1,9 @@
 //! The table `envelopes`: which messages devices handed over.
 
+use std::collections::HashMap;
+
 use sealpost_database::{
-    Connection, DatabaseError, Tx,
+    Connection, DatabaseError, Many, Tx,
     sqlx::{Row as _, query, query_scalar},
 };
 use sealpost_proto::relay::v1::EnvelopeState;
@@ -30,24 +32,42 @@ pub(super) async fn envelope_find(
     id: MessageId,
     now: i64,
 ) -> Result<Option<Kept>, DatabaseError> {
-    let row = query(
-        "SELECT phone_number_id, attempt, retry_asked, expires_at FROM envelopes
-         WHERE holder_id = $1 AND envelope_id = $2 AND expires_at > $3",
-    )
-    .bind(holder.0)
-    .bind(id.as_bytes())
-    .bind(now)
-    .fetch_optional(db)
-    .await?;
-    let kept = row.map(|row| {
-        Ok::<_, DatabaseError>(Kept {
+    Ok(envelopes_find(db, &[(holder, id)], now)
+        .await?
+        .remove(&(holder, id)))
+}
+
+/// Those that there are and that are not over.
+pub(super) async fn envelopes_find(
+    db: &mut Connection,
+    named: &[(HolderId, MessageId)],
+    now: i64,
+) -> Result<HashMap<(HolderId, MessageId), Kept>, DatabaseError> {
+    const FIND: Many = Many::new(
+        "SELECT e.holder_id, e.envelope_id, e.phone_number_id, e.attempt, e.retry_asked, e.expires_at
+         FROM (VALUES {rows}) AS v CROSS JOIN envelopes AS e
+         WHERE e.holder_id = v.column1 AND e.envelope_id = v.column2 AND e.expires_at > $1",
+    );
+    let rows = FIND
+        .fetch(db, &[now.into()], named, |(holder, id)| {
+            [holder.0.into(), id.as_bytes().into()]
+        })
+        .await?;
+    let mut found = HashMap::with_capacity(rows.len());
+    for row in rows {
+        let name = (
+            HolderId(row.try_get("holder_id")?),
+            damaged(MessageId::from_slice(row.try_get("envelope_id")?))?,
+        );
+        let kept = Kept {
             number: damaged(PhoneNumberId::parse(row.try_get("phone_number_id")?))?,
             attempt: small(row.try_get("attempt")?)?,
             retry_asked: row.try_get::<i64, _>("retry_asked")? != 0,
             expires_at: row.try_get("expires_at")?,
-        })
-    });
-    kept.transpose()
+        };
+        found.insert(name, kept);
+    }
+    Ok(found)
 }
 
 /// What became of a message: the row of `inbound` goes when the gateway keeps the message, or could make nothing of it and
@@ -74,49 +94,37 @@ pub(super) async fn envelope_state(
     })
 }
 
-/// In the place of one that is over, if there is one.
-pub(super) async fn envelope_insert(
+/// A message as it was handed over.
+pub(super) struct HandedOver<'h> {
+    pub(super) device: &'h DeviceIdentity,
+    pub(super) message: &'h FromDevice,
+    pub(super) queue_id: i64,
+    pub(super) expires_at: i64,
+}
+
+/// Keeps messages, each once: in the place of those that are over, or of an earlier attempt.
+pub(super) async fn envelopes_put(
     tx: &mut Tx,
-    device: &DeviceIdentity,
-    message: &FromDevice,
-    queue_id: i64,
-    expires_at: i64,
+    handed: &[HandedOver<'_>],
 ) -> Result<(), DatabaseError> {
-    query(
+    const PUT: Many = Many::new(
         "INSERT INTO envelopes (holder_id, envelope_id, phone_number_id, peer, attempt, queue_id, expires_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7)
+         VALUES {rows}
          ON CONFLICT (holder_id, envelope_id) DO UPDATE SET phone_number_id = excluded.phone_number_id,
              peer = excluded.peer, attempt = excluded.attempt, retry_asked = 0,
              queue_id = excluded.queue_id, expires_at = excluded.expires_at",
-    )
-    .bind(device.holder.0)
-    .bind(message.envelope_id.as_bytes())
-    .bind(message.number.as_str())
-    .bind(device.phone_number.as_str())
-    .bind(i64::from(message.attempt))
-    .bind(queue_id)
-    .bind(expires_at)
-    .execute(&mut **tx)
-    .await?;
-    Ok(())
-}
-
-/// Notes that a device handed a message over again.
-pub(super) async fn envelope_raise(
-    tx: &mut Tx,
-    holder: HolderId,
-    message: &FromDevice,
-    queue_id: i64,
-) -> Result<(), DatabaseError> {
-    query(
-        "UPDATE envelopes SET attempt = $3, retry_asked = 0, queue_id = $4
-         WHERE holder_id = $1 AND envelope_id = $2",
-    )
-    .bind(holder.0)
-    .bind(message.envelope_id.as_bytes())
-    .bind(i64::from(message.attempt))
-    .bind(queue_id)
-    .execute(&mut **tx)
+    );
+    PUT.execute(tx, &[], handed, |one| {
+        [
+            one.device.holder.0.into(),
+            one.message.envelope_id.as_bytes().into(),
+            one.message.number.as_str().into(),
+            one.device.phone_number.as_str().into(),
+            i64::from(one.message.attempt).into(),
+            one.queue_id.into(),
+            one.expires_at.into(),
+        ]
+    })
     .await?;
     Ok(())
 }

@@ -13,7 +13,7 @@ use super::{
         Holder, holder_delete, holder_find, holder_insert, holder_set_last_resort,
         holder_set_signed_prekey,
     },
-    inbound::inbound_insert,
+    inbound::{Coming, inbound_insert},
     numbers::{
         Number, number_by_phone, number_find, number_put, number_set_prekeys_low,
         number_set_retention,
@@ -378,6 +378,11 @@ async fn ask_for_more(tx: &mut Tx, number: &Number, now: i64) -> Result<(), Data
         peer: None,
     };
     let expires_at = number.retention.ends(now);
-    inbound_insert(tx, &about, Item::PrekeysLow(low), expires_at).await?;
+    let coming = Coming {
+        conversation: about,
+        item: Item::PrekeysLow(low),
+        expires_at,
+    };
+    inbound_insert(tx, coming, now).await?;
     Ok(())
 }

@@ -25,7 +25,9 @@ mod statistics;
 mod submissions;
 mod submit;
 
-use sealpost_database::{Database, DatabaseConfig, DatabaseError, Migration, Notices, PoolOptions};
+use sealpost_database::{
+    Database, DatabaseConfig, DatabaseError, Migration, Notices, PoolOptions, Row, sqlx::Row as _,
+};
 
 use crate::{
     RelayError,
@@ -37,8 +39,11 @@ use crate::{
 pub(crate) use collecting::{CHUNK, LEASE_MS};
 pub(crate) use device_queue::Waiting;
 pub(crate) use erasure::Uncollected;
-pub(crate) use inbound::Collected;
+pub(crate) use handover::{Called, Handing};
+pub(crate) use inbound::{Collected, Offered};
 pub(crate) use keys::Prekeys;
+pub(crate) use reports::Said;
+pub(crate) use submit::Queued;
 
 /// The relay's schema. Append only.
 pub const MIGRATIONS: &[Migration] = &[
@@ -69,7 +74,7 @@ pub(crate) const INBOUND: &str = "inbound";
 pub(crate) const DEVICE_QUEUE: &str = "device_queue";
 
 /// Bytes of ciphertext in one page of a stream; one item more may follow.
-const PAGE_BYTES: usize = 512 * 1024;
+pub(crate) const PAGE_BYTES: usize = 512 * 1024;
 
 /// The relay's database. Clones share it.
 #[derive(Clone, Debug)]
@@ -147,20 +152,6 @@ impl Datastore {
             .await
     }
 
-    /// Forgets what a device keeps; ids of others' queues are passed over.
-    pub(crate) async fn forget_waiting(
-        &self,
-        holder: HolderId,
-        ids: Vec<i64>,
-    ) -> Result<(), RelayError> {
-        self.database
-            .run_tx("receive_acknowledge", move |tx| {
-                let ids = ids.clone();
-                Box::pin(async move { Ok(device_queue::waiting_delete(tx, holder, &ids).await?) })
-            })
-            .await
-    }
-
     /// The newest place in any device's queue; 0 when nothing waits.
     pub(crate) async fn newest_waiting(&self) -> Result<i64, RelayError> {
         self.database
@@ -234,6 +225,17 @@ fn damaged<T>(value: Option<T>) -> Result<T, DatabaseError> {
     value.ok_or(DatabaseError::Damaged)
 }
 
+/// The queue ids that an insertion of many rows returned, in the order of the rows: they grow with it, and only the order in
+/// which they are returned is open.
+fn places(rows: &[Row]) -> Result<Vec<i64>, DatabaseError> {
+    let mut places = rows
+        .iter()
+        .map(|row| row.try_get("queue_id"))
+        .collect::<Result<Vec<_>, _>>()?;
+    places.sort_unstable();
+    Ok(places)
+}
+
 /// An id, length or count of the contract, as it was stored.
 fn small(value: i64) -> Result<u32, DatabaseError> {
     damaged(u32::try_from(value).ok())
@@ -241,7 +243,17 @@ fn small(value: i64) -> Result<u32, DatabaseError> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
+
+    impl Datastore {
+        /// Forgets what a device keeps.
+        pub(crate) async fn forget_waiting(&self, device: &DeviceIdentity, ids: Vec<i64>) {
+            let said = Said::on_stream(device.clone(), ids, Vec::new());
+            self.hear_devices(vec![said], None, 0, 0).await.unwrap();
+        }
+    }
 
     #[tokio::test]
     async fn both_dialects_make_the_same_tables() {

@@ -1,7 +1,9 @@
 //! The table `numbers`: business numbers that consumers can reach.
 
+use std::collections::{HashMap, HashSet};
+
 use sealpost_database::{
-    Connection, DatabaseError, Row, Tx,
+    Connection, DatabaseError, Many, Row, Tx,
     sqlx::{Row as _, query, query_scalar},
 };
 
@@ -28,14 +30,27 @@ pub(super) async fn number_find(
     db: &mut Connection,
     id: &PhoneNumberId,
 ) -> Result<Option<Number>, DatabaseError> {
-    let row = query(
+    Ok(numbers_find(db, [id]).await?.remove(id))
+}
+
+/// Those of `ids` that there are; an id may be named more than once.
+pub(super) async fn numbers_find<'i>(
+    db: &mut Connection,
+    ids: impl IntoIterator<Item = &'i PhoneNumberId>,
+) -> Result<HashMap<PhoneNumberId, Number>, DatabaseError> {
+    const FIND: Many = Many::new(
         "SELECT phone_number_id, display_name, holder_id, prekeys_low_at, queued, retention_seconds
-         FROM numbers WHERE phone_number_id = $1",
-    )
-    .bind(id.as_str())
-    .fetch_optional(db)
-    .await?;
-    row.as_ref().map(from_row).transpose()
+         FROM numbers WHERE phone_number_id IN (VALUES {rows})",
+    );
+    let ids: HashSet<_> = ids.into_iter().collect();
+    let ids: Vec<_> = ids.into_iter().collect();
+    let rows = FIND.fetch(db, &[], &ids, |id| [id.as_str().into()]);
+    let numbers = rows.await?;
+    let number = |row| {
+        let number = from_row(row)?;
+        Ok((number.id.clone(), number))
+    };
+    numbers.iter().map(number).collect()
 }
 
 pub(super) async fn number_by_phone(

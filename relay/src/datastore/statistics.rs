@@ -1,28 +1,31 @@
 //! The table `statistics`: messages of a number by category and day, for billing. Names no consumer.
 
-use sealpost_database::{DatabaseError, Tx, sqlx::query};
+use sealpost_database::{DatabaseError, Many, Tx};
 
 use crate::ids::PhoneNumberId;
 
 const DAY_MS: i64 = 24 * 3600 * 1000;
 
+/// Adds to what numbers are billed for: messages by number and category, each named once.
 pub(super) async fn messages_add(
     tx: &mut Tx,
-    number: &PhoneNumberId,
-    category: u32,
-    messages: i64,
+    billed: &[(&PhoneNumberId, u32, i64)],
     now: i64,
 ) -> Result<(), DatabaseError> {
-    query(
-        "INSERT INTO statistics (phone_number_id, category, day, messages) VALUES ($1, $2, $3, $4)
+    const ADD: Many = Many::new(
+        "INSERT INTO statistics (phone_number_id, category, day, messages) VALUES {rows}
          ON CONFLICT (phone_number_id, category, day)
          DO UPDATE SET messages = statistics.messages + excluded.messages",
-    )
-    .bind(number.as_str())
-    .bind(i64::from(category))
-    .bind(now / DAY_MS)
-    .bind(messages)
-    .execute(&mut **tx)
+    );
+    let day = now / DAY_MS;
+    ADD.execute(tx, &[], billed, |(number, category, messages)| {
+        [
+            number.as_str().into(),
+            i64::from(*category).into(),
+            day.into(),
+            (*messages).into(),
+        ]
+    })
     .await?;
     Ok(())
 }

@@ -3,125 +3,136 @@
 //! A row outlives the message in the queue, up to the message's own end: repeats, receipts and retry requests refer to it.
 
 use sealpost_database::{
-    Connection, DatabaseError, Tx,
-    sqlx::{query, query_scalar},
+    Connection, DatabaseError, Many, Tx, Value,
+    sqlx::{Row as _, query, query_scalar},
 };
 
+use super::{damaged, small};
 use crate::{
     ids::{HolderId, MessageId, PhoneNumber, PhoneNumberId},
     validate::ForPeer,
 };
 
-/// Remembers one attempt for one device, until `expires_at`; false when it was there already and not over.
-pub(super) async fn submission_insert(
+/// One attempt of a message for one device.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Attempt<'i> {
+    pub(super) item: &'i ForPeer,
+    pub(super) holder: HolderId,
+    pub(super) expires_at: i64,
+}
+
+/// Remembers attempts that are not remembered, or over; each once.
+pub(super) async fn submissions_put(
     tx: &mut Tx,
-    item: &ForPeer,
-    holder: HolderId,
-    expires_at: i64,
-    now: i64,
-) -> Result<bool, DatabaseError> {
-    let done = query(
+    attempts: &[Attempt<'_>],
+) -> Result<(), DatabaseError> {
+    const PUT: Many = Many::new(
         "INSERT INTO submissions (phone_number_id, peer, message_id, holder_id, attempt, expires_at)
-         VALUES ($1, $2, $3, $4, $5, $6)
+         VALUES {rows}
          ON CONFLICT (phone_number_id, peer, message_id, holder_id, attempt) DO UPDATE
-         SET receipt = 0, retry_asked = 0, expires_at = excluded.expires_at
-         WHERE submissions.expires_at <= $7",
-    )
-    .bind(item.number.as_str())
-    .bind(item.peer.as_str())
-    .bind(item.message.as_bytes())
-    .bind(holder.0)
-    .bind(i64::from(item.attempt))
-    .bind(expires_at)
-    .bind(now)
-    .execute(&mut **tx)
+         SET receipt = 0, retry_asked = 0, expires_at = excluded.expires_at",
+    );
+    PUT.execute(tx, &[], attempts, |attempt| {
+        [
+            attempt.item.number.as_str().into(),
+            attempt.item.peer.as_str().into(),
+            attempt.item.message.as_bytes().into(),
+            attempt.holder.0.into(),
+            i64::from(attempt.item.attempt).into(),
+            attempt.expires_at.into(),
+        ]
+    })
     .await?;
-    Ok(done.rows_affected() == 1)
+    Ok(())
 }
 
-pub(super) async fn submission_exists(
+/// What was handed over of each of `items` before and is not over: devices and attempts.
+pub(super) async fn submissions_of(
     db: &mut Connection,
-    item: &ForPeer,
-    holder: HolderId,
+    items: &[&ForPeer],
     now: i64,
-) -> Result<bool, DatabaseError> {
-    let found: Option<i64> = query_scalar(
-        "SELECT 1 FROM submissions WHERE phone_number_id = $1 AND peer = $2 AND message_id = $3
-         AND holder_id = $4 AND attempt = $5 AND expires_at > $6",
-    )
-    .bind(item.number.as_str())
-    .bind(item.peer.as_str())
-    .bind(item.message.as_bytes())
-    .bind(holder.0)
-    .bind(i64::from(item.attempt))
-    .bind(now)
-    .fetch_optional(db)
-    .await?;
-    Ok(found.is_some())
+) -> Result<Vec<Vec<(HolderId, u32)>>, DatabaseError> {
+    const FIND: Many = Many::new(
+        "SELECT v.column1 AS place, s.holder_id, s.attempt
+         FROM (VALUES {rows}) AS v CROSS JOIN submissions AS s
+         WHERE s.phone_number_id = v.column2 AND s.peer = v.column3 AND s.message_id = v.column4
+         AND s.expires_at > $1",
+    );
+    let placed: Vec<_> = (0_i64..).zip(items.iter().copied()).collect();
+    let rows = FIND
+        .fetch(db, &[now.into()], &placed, |(place, item)| {
+            [
+                (*place).into(),
+                item.number.as_str().into(),
+                item.peer.as_str().into(),
+                item.message.as_bytes().into(),
+            ]
+        })
+        .await?;
+    let mut found = vec![Vec::new(); items.len()];
+    for row in rows {
+        let place = usize::try_from(row.try_get::<i64, _>("place")?).ok();
+        let of = damaged(place.and_then(|place| found.get_mut(place)))?;
+        of.push((
+            HolderId(row.try_get("holder_id")?),
+            small(row.try_get("attempt")?)?,
+        ));
+    }
+    Ok(found)
 }
 
-/// Whether the message was handed over before, in any attempt, for any device.
-pub(super) async fn submission_is_known(
-    db: &mut Connection,
-    item: &ForPeer,
-    now: i64,
-) -> Result<bool, DatabaseError> {
-    let found: Option<i64> = query_scalar(
-        "SELECT 1 FROM submissions WHERE phone_number_id = $1 AND peer = $2 AND message_id = $3
-         AND expires_at > $4 LIMIT 1",
-    )
-    .bind(item.number.as_str())
-    .bind(item.peer.as_str())
-    .bind(item.message.as_bytes())
-    .bind(now)
-    .fetch_optional(db)
-    .await?;
-    Ok(found.is_some())
-}
+/// A message that a device was sent, as the device speaks of it.
+pub(super) type Spoken<'s> = (&'s PhoneNumberId, &'s PhoneNumber, MessageId, HolderId);
 
-/// The furthest receipt that this device gave for a message; `None` when it was not sent the message.
-pub(super) async fn submission_receipt(
+/// The furthest receipt that was given for each message; `None` when the device was not sent the message.
+pub(super) async fn submission_receipts(
     db: &mut Connection,
-    number: &PhoneNumberId,
-    peer: &PhoneNumber,
-    message: MessageId,
-    holder: HolderId,
+    spoken: &[Spoken<'_>],
     now: i64,
-) -> Result<Option<i64>, DatabaseError> {
-    let furthest = query_scalar(
-        "SELECT max(receipt) FROM submissions WHERE phone_number_id = $1 AND peer = $2
-         AND message_id = $3 AND holder_id = $4 AND expires_at > $5",
-    )
-    .bind(number.as_str())
-    .bind(peer.as_str())
-    .bind(message.as_bytes())
-    .bind(holder.0)
-    .bind(now)
-    .fetch_one(db)
-    .await?;
+) -> Result<Vec<Option<i64>>, DatabaseError> {
+    const FIND: Many = Many::new(
+        "SELECT v.column1 AS place, max(s.receipt) AS furthest
+         FROM (VALUES {rows}) AS v CROSS JOIN submissions AS s
+         WHERE s.phone_number_id = v.column2 AND s.peer = v.column3 AND s.message_id = v.column4
+         AND s.holder_id = v.column5 AND s.expires_at > $1 GROUP BY v.column1",
+    );
+    let placed: Vec<_> = (0_i64..).zip(spoken).collect();
+    let rows = FIND
+        .fetch(db, &[now.into()], &placed, |(place, of)| {
+            let [number, peer, message, holder] = row(of);
+            [(*place).into(), number, peer, message, holder]
+        })
+        .await?;
+    let mut furthest = vec![None; spoken.len()];
+    for row in rows {
+        let place = usize::try_from(row.try_get::<i64, _>("place")?).ok();
+        let of = damaged(place.and_then(|place| furthest.get_mut(place)))?;
+        *of = Some(row.try_get("furthest")?);
+    }
     Ok(furthest)
 }
 
-pub(super) async fn submission_set_receipt(
+pub(super) async fn submissions_set_receipt(
     tx: &mut Tx,
-    number: &PhoneNumberId,
-    peer: &PhoneNumber,
-    message: MessageId,
-    holder: HolderId,
+    spoken: &[Spoken<'_>],
     receipt: i64,
 ) -> Result<(), DatabaseError> {
-    query(
-        "UPDATE submissions SET receipt = $5 WHERE phone_number_id = $1 AND peer = $2
-         AND message_id = $3 AND holder_id = $4",
-    )
-    .bind(number.as_str())
-    .bind(peer.as_str())
-    .bind(message.as_bytes())
-    .bind(holder.0)
-    .bind(receipt)
-    .execute(&mut **tx)
-    .await?;
+    const SET: Many = Many::new(
+        "UPDATE submissions SET receipt = $1 FROM (VALUES {rows}) AS v
+         WHERE phone_number_id = v.column1 AND peer = v.column2 AND message_id = v.column3
+         AND holder_id = v.column4",
+    );
+    SET.execute(tx, &[receipt.into()], spoken, row).await?;
     Ok(())
+}
+
+fn row<'s>((number, peer, message, holder): &'s Spoken<'_>) -> [Value<'s>; 4] {
+    [
+        number.as_str().into(),
+        peer.as_str().into(),
+        message.as_bytes().into(),
+        holder.0.into(),
+    ]
 }
 
 /// Notes that a device asked for another attempt: true the first time, false again, `None` when it was not sent that attempt.

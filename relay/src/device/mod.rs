@@ -6,7 +6,6 @@ mod receive;
 
 use std::sync::Arc;
 
-use futures::StreamExt;
 use sealpost_proto::relay::v1 as wire;
 use sealpost_runtime::server::{Connection, draining};
 use tokio_stream::wrappers::ReceiverStream;
@@ -17,6 +16,7 @@ use crate::{
     Relay, RelayError,
     auth::device_of,
     codes::Code,
+    datastore::Said,
     rate::Source,
     upload::{FullUpload, Upload},
     validate,
@@ -144,12 +144,7 @@ impl DeviceService for DeviceFace {
             .enumerate()
             .map(|(index, message)| validate::device_message(index, message))
             .collect::<Result<Vec<_>, _>>()?;
-        let relay = &self.relay;
-        let depth = relay.limits.number_queue;
-        let outcomes = relay
-            .datastore
-            .hand_over(device, messages, depth, relay.now())
-            .await?;
+        let outcomes = self.relay.hand_over(device, messages).await?;
         for outcome in &outcomes {
             let name = outcome.as_str_name();
             metrics::counter!("sealpost_relay_handed_over_total", "outcome" => name).increment(1);
@@ -166,9 +161,7 @@ impl DeviceService for DeviceFace {
         request: Request<Streaming<wire::ReceiveRequest>>,
     ) -> Result<Response<Self::ReceiveStream>, Status> {
         let (device, stop) = (device_of(&request)?, draining(&request));
-        let said = request
-            .into_inner()
-            .map(|said| said.map(|said| said.acknowledge));
+        let said = request.into_inner();
         Ok(Response::new(
             receive::start(self.relay.clone(), device, said, stop).await?,
         ))
@@ -179,19 +172,8 @@ impl DeviceService for DeviceFace {
         request: Request<wire::SendReceiptsRequest>,
     ) -> Result<Response<wire::SendReceiptsResponse>, Status> {
         let device = device_of(&request)?;
-        let receipts = request.into_inner().receipts;
-        validate::at_most("receipts", receipts.len())?;
-        let receipts = receipts
-            .iter()
-            .enumerate()
-            .map(|(index, receipt)| validate::receipt(index, receipt))
-            .collect::<Result<Vec<_>, _>>()?;
-        let relay = &self.relay;
-        let depth = relay.limits.number_queue;
-        relay
-            .datastore
-            .pass_receipts(device, receipts, depth, relay.now())
-            .await?;
+        let receipts = validate::receipts(&request.get_ref().receipts)?;
+        self.relay.hear(Said::receipts(device, receipts)).await?;
         Ok(Response::new(wire::SendReceiptsResponse {}))
     }
 

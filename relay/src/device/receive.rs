@@ -3,18 +3,24 @@
 use std::{sync::Arc, time::Duration};
 
 use futures::Stream;
-use sealpost_proto::relay::v1::{DeviceEnvelope, EnvelopeRequest, ReceiveResponse};
+use sealpost_proto::relay::v1::{
+    DeviceEnvelope, EnvelopeRequest, ReceiptOutcome, ReceiveRequest, ReceiveResponse,
+};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
 use crate::{
     Relay, RelayError,
-    datastore::Waiting,
-    delivery::{Queue, deliver},
-    hub::QueueName,
-    ids::{DeviceIdentity, HolderId},
+    datastore::{PAGE_BYTES, Queued, Said, Waiting},
+    delivery::{Accepted, Looked, Queue, deliver},
+    hub::Handed,
+    ids::DeviceIdentity,
+    validate,
 };
+
+/// Outcomes that may wait for a device to read them; one that says more ends its stream.
+const MOST_OUTCOMES: usize = 16 * validate::MAX_ITEMS + validate::MAX_ITEMS;
 
 /// Serves the queue of `device`.
 ///
@@ -26,65 +32,128 @@ use crate::{
 pub(super) async fn start(
     relay: Arc<Relay>,
     device: DeviceIdentity,
-    acknowledgements: impl Stream<Item = Result<Vec<u64>, Status>> + Send + Unpin + 'static,
+    said: impl Stream<Item = Result<ReceiveRequest, Status>> + Send + Unpin + 'static,
     stop: CancellationToken,
 ) -> Result<ReceiverStream<Result<ReceiveResponse, Status>>, RelayError> {
-    let holder = device.holder;
     // First the seat, then the look: a registration that comes between them is seen by the one or by the other.
-    let seat = relay.hub.sit(QueueName::Device(holder));
-    relay.datastore.check_device(holder).await?;
-    Ok(deliver(
-        DeviceQueue {
-            relay,
-            holder,
-            sent: 0,
-        },
-        seat,
-        acknowledgements,
-        stop,
-    ))
+    let seat = relay.hub.sit_device(device.holder);
+    relay.datastore.check_device(device.holder).await?;
+    let queue = DeviceQueue {
+        relay,
+        device,
+        sent: 0,
+        outcomes: Vec::new(),
+    };
+    Ok(deliver(queue, seat, said, stop))
 }
 
 pub(super) struct DeviceQueue {
     relay: Arc<Relay>,
-    holder: HolderId,
+    device: DeviceIdentity,
     /// The last queue id that was sent; ids only grow, in the order of commits.
     sent: i64,
+    /// What became of receipts, to be told with the next answer.
+    outcomes: Vec<ReceiptOutcome>,
+}
+
+impl DeviceQueue {
+    /// An answer that tells of receipts too.
+    fn answer(&mut self, waiting: Vec<Waiting>) -> ReceiveResponse {
+        let (requests, envelopes): (Vec<_>, Vec<_>) =
+            waiting.into_iter().partition(Waiting::is_request);
+        let outcomes = std::mem::take(&mut self.outcomes);
+        ReceiveResponse {
+            takes_receipts: !envelopes.is_empty(),
+            envelopes: envelopes.into_iter().map(Into::into).collect(),
+            requests: requests.into_iter().map(Into::into).collect(),
+            receipts: outcomes.into_iter().map(Into::into).collect(),
+        }
+    }
 }
 
 impl Queue for DeviceQueue {
     type Page = ReceiveResponse;
+    type Handed = Queued;
+    type Said = ReceiveRequest;
 
     /// A device that another replica replaced hears of it so late, though it gets nothing any more.
     const EVERY: Duration = Duration::from_secs(15);
 
-    async fn page(&mut self, room: usize) -> Result<(Vec<i64>, ReceiveResponse), RelayError> {
-        let now = self.relay.now();
-        let waiting = self
-            .relay
-            .datastore
-            .waiting(self.holder, self.sent, room, now)
-            .await?;
-        let ids: Vec<_> = waiting.iter().map(|waiting| waiting.queue_id).collect();
-        self.sent = ids.last().copied().unwrap_or(self.sent);
-        let (requests, envelopes): (Vec<_>, Vec<_>) =
-            waiting.into_iter().partition(Waiting::is_request);
-        let page = ReceiveResponse {
-            envelopes: envelopes.into_iter().map(Into::into).collect(),
-            requests: requests.into_iter().map(Into::into).collect(),
-        };
-        Ok((ids, page))
+    /// What comes right after what was sent is sent; behind a gap, the tables are looked at.
+    fn accept(&mut self, mut handed: Vec<Queued>, room: usize) -> Accepted<ReceiveResponse> {
+        handed.sort_by_key(|one| one.waiting.queue_id);
+        let (mut next, mut look) = (Vec::with_capacity(handed.len()), false);
+        for one in handed {
+            if one.waiting.queue_id <= self.sent {
+                continue;
+            }
+            look = self.sent < one.after || next.len() == room;
+            if look {
+                break;
+            }
+            self.sent = one.waiting.queue_id;
+            next.push(one.waiting);
+        }
+        let ids: Vec<_> = next.iter().map(|waiting| waiting.queue_id).collect();
+        let any = !ids.is_empty() || !self.outcomes.is_empty();
+        Accepted {
+            room: room - ids.len(),
+            page: any.then(|| self.answer(next)),
+            ids,
+            look,
+        }
     }
 
-    async fn acknowledge(&mut self, ids: Vec<i64>) -> Result<(), RelayError> {
-        self.relay.datastore.forget_waiting(self.holder, ids).await
+    async fn page(&mut self, room: usize) -> Result<Looked<ReceiveResponse>, RelayError> {
+        let now = self.relay.now();
+        let holder = self.device.holder;
+        let waiting = self.relay.datastore.waiting(holder, self.sent, room, now);
+        let waiting = waiting.await?;
+        let ids: Vec<_> = waiting.iter().map(|waiting| waiting.queue_id).collect();
+        self.sent = ids.last().copied().unwrap_or(self.sent);
+        let bytes: usize = waiting.iter().map(|one| one.ciphertext.len()).sum();
+        Ok(Looked {
+            more: ids.len() == room || bytes >= PAGE_BYTES,
+            ids,
+            page: self.answer(waiting),
+        })
+    }
+
+    fn kept(said: &mut ReceiveRequest) -> Vec<u64> {
+        std::mem::take(&mut said.acknowledge)
+    }
+
+    async fn hear(
+        &mut self,
+        kept: Vec<i64>,
+        said: Vec<ReceiveRequest>,
+        _: usize,
+    ) -> Result<Option<Looked<ReceiveResponse>>, RelayError> {
+        let mut receipts = Vec::new();
+        for said in said {
+            receipts.extend(validate::receipts(&said.receipts)?);
+        }
+        if self.outcomes.len() + receipts.len() > MOST_OUTCOMES {
+            return Err(RelayError::malformed("receipts", "are not to be told of"));
+        }
+        if !kept.is_empty() || !receipts.is_empty() {
+            let said = Said::on_stream(self.device.clone(), kept, receipts);
+            self.outcomes.extend(self.relay.hear(said).await?);
+        }
+        Ok(None)
     }
 
     async fn keep(&mut self) -> Result<(), RelayError> {
-        self.relay.datastore.check_device(self.holder).await
+        self.relay.datastore.check_device(self.device.holder).await
     }
 
     async fn leave(self) {}
+}
+
+impl Handed for Queued {
+    fn bytes(&self) -> usize {
+        self.waiting.ciphertext.len()
+    }
 }
 
 impl From<Waiting> for DeviceEnvelope {

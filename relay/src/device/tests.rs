@@ -12,7 +12,7 @@ mod requests;
 use std::time::Duration;
 
 use ed25519_dalek::{Signature, VerifyingKey};
-use futures::stream;
+use futures::{StreamExt, stream};
 use prost::Message;
 use sealpost_proto::signal::v1::BundleStatement;
 use sealpost_runtime::status::reason_of;
@@ -70,7 +70,7 @@ fn wrong(code: &str) -> &'static str {
 /// A device's stream, with the client's side of it.
 struct Receiving {
     pages: ReceiverStream<Result<wire::ReceiveResponse, Status>>,
-    said: mpsc::Sender<Result<Vec<u64>, Status>>,
+    said: mpsc::Sender<Result<wire::ReceiveRequest, Status>>,
 }
 
 impl Receiving {
@@ -109,7 +109,15 @@ impl Receiving {
 
     async fn acknowledge(&self, envelopes: &[wire::DeviceEnvelope]) {
         let ids = envelopes.iter().map(|envelope| envelope.queue_id).collect();
-        self.said.send(Ok(ids)).await.unwrap();
+        self.say(wire::ReceiveRequest {
+            acknowledge: ids,
+            receipts: Vec::new(),
+        })
+        .await;
+    }
+
+    async fn say(&self, request: wire::ReceiveRequest) {
+        self.said.send(Ok(request)).await.unwrap();
     }
 }
 

@@ -6,7 +6,7 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use futures::Stream;
-use sealpost_proto::relay::v1::{CollectResponse, Inbound};
+use sealpost_proto::relay::v1::{CollectResponse, Inbound, inbound::Item};
 use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
@@ -15,8 +15,8 @@ use tonic::Status;
 use crate::{
     Relay, RelayError,
     datastore::Collected,
-    delivery::{Queue, deliver},
-    hub::QueueName,
+    delivery::{Accepted, Looked, Queue, deliver},
+    hub::Handed,
     ids::{CollectorName, Conversation, StreamToken},
 };
 
@@ -30,11 +30,11 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub(super) async fn start(
     relay: Arc<Relay>,
     collector: CollectorName,
-    acknowledgements: impl Stream<Item = Result<Vec<u64>, Status>> + Send + Unpin + 'static,
+    said: impl Stream<Item = Result<Vec<u64>, Status>> + Send + Unpin + 'static,
     stop: CancellationToken,
 ) -> Result<ReceiverStream<Result<CollectResponse, Status>>, RelayError> {
     let stream = StreamToken::random()?;
-    let seat = relay.hub.sit(QueueName::Collect(collector.clone()));
+    let seat = relay.hub.sit_collector(collector.clone(), stream);
     let now = relay.now();
     let opened = relay
         .datastore
@@ -48,7 +48,7 @@ pub(super) async fn start(
         left: HashMap::new(),
         moved_at: Instant::now(),
     };
-    Ok(deliver(queue, seat, acknowledgements, stop))
+    Ok(deliver(queue, seat, said, stop))
 }
 
 struct CollectQueue {
@@ -73,6 +73,17 @@ impl CollectQueue {
         }
     }
 
+    fn give_all(&mut self, collected: Vec<Collected>) -> (Vec<i64>, CollectResponse) {
+        let ids = collected.iter().map(|one| one.queue_id).collect();
+        let items = collected.into_iter().map(|one| self.give(one)).collect();
+        (ids, CollectResponse { items })
+    }
+
+    fn look(&mut self, (collected, more): (Vec<Collected>, bool)) -> Looked<CollectResponse> {
+        let (ids, page) = self.give_all(collected);
+        Looked { ids, page, more }
+    }
+
     /// Notes what is done; the conversations of which nothing is left in hand.
     fn done(&mut self, ids: &[i64]) -> Vec<Conversation> {
         let mut done = Vec::new();
@@ -90,34 +101,58 @@ impl CollectQueue {
 
 impl Queue for CollectQueue {
     type Page = CollectResponse;
+    type Handed = Collected;
+    type Said = Vec<u64>;
 
     /// Well within a lease.
     const EVERY: Duration = Duration::from_secs(3);
 
-    async fn page(&mut self, room: usize) -> Result<(Vec<i64>, CollectResponse), RelayError> {
+    /// All of it is in this stream's hands, and its room was reserved.
+    fn accept(&mut self, handed: Vec<Collected>, room: usize) -> Accepted<CollectResponse> {
+        if self.given.is_empty() {
+            self.moved_at = Instant::now();
+        }
+        let (ids, page) = self.give_all(handed);
+        Accepted {
+            page: (!ids.is_empty()).then_some(page),
+            ids,
+            room,
+            look: false,
+        }
+    }
+
+    async fn page(&mut self, room: usize) -> Result<Looked<CollectResponse>, RelayError> {
         if self.given.is_empty() {
             self.moved_at = Instant::now();
         }
         let now = self.relay.now();
         let collector = self.collector.clone();
-        let collected = self
-            .relay
-            .datastore
-            .collect(collector, self.stream, room, now)
-            .await?;
-        let ids = collected.iter().map(|one| one.queue_id).collect();
-        let items = collected.into_iter().map(|one| self.give(one)).collect();
-        Ok((ids, CollectResponse { items }))
+        let datastore = &self.relay.datastore;
+        let collected = datastore.collect(collector, self.stream, room, now).await?;
+        Ok(self.look(collected))
     }
 
-    async fn acknowledge(&mut self, ids: Vec<i64>) -> Result<(), RelayError> {
+    fn kept(said: &mut Vec<u64>) -> Vec<u64> {
+        std::mem::take(said)
+    }
+
+    async fn hear(
+        &mut self,
+        kept: Vec<i64>,
+        _: Vec<Vec<u64>>,
+        room: usize,
+    ) -> Result<Option<Looked<CollectResponse>>, RelayError> {
+        if kept.is_empty() {
+            return Ok(None);
+        }
         self.moved_at = Instant::now();
-        let done = self.done(&ids);
-        let collector = self.collector.clone();
-        self.relay
-            .datastore
-            .forget_collected(ids, done, collector, self.stream)
-            .await
+        let done = self.done(&kept);
+        let (collector, now) = (self.collector.clone(), self.relay.now());
+        let next =
+            self.relay
+                .datastore
+                .forget_collected(kept, done, collector, self.stream, room, now);
+        Ok(next.await?.map(|collected| self.look(collected)))
     }
 
     async fn keep(&mut self) -> Result<(), RelayError> {
@@ -143,6 +178,15 @@ impl Queue for CollectQueue {
                 error,
                 "a collector's stream could not be closed in the database"
             );
+        }
+    }
+}
+
+impl Handed for Collected {
+    fn bytes(&self) -> usize {
+        match &self.inbound.item {
+            Some(Item::Envelope(envelope)) => envelope.ciphertext.len(),
+            _ => 0,
         }
     }
 }

@@ -44,7 +44,10 @@ impl Open {
         let requests = page.requests.iter().map(|request| request.queue_id);
         let acknowledge = envelopes.chain(requests).collect();
         self.acknowledge
-            .send(ReceiveRequest { acknowledge })
+            .send(ReceiveRequest {
+                acknowledge,
+                ..ReceiveRequest::default()
+            })
             .await?;
         Ok(page)
     }

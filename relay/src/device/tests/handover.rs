@@ -241,6 +241,10 @@ async fn garbage_is_answered_with_the_name_of_the_field() {
     );
 
     let mut receiving = Receiving::start(&fixture, &device).await;
-    receiving.said.send(Ok(vec![u64::MAX])).await.unwrap();
+    let request = wire::ReceiveRequest {
+        acknowledge: vec![u64::MAX],
+        receipts: Vec::new(),
+    };
+    receiving.say(request).await;
     assert_eq!(field_of(receiving.page().await), "acknowledge");
 }

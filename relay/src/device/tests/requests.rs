@@ -43,9 +43,9 @@ async fn collect(fixture: &Fixture) -> Vec<(u8, u32)> {
     opened.await.unwrap();
     let found = datastore.collect(name.clone(), stream, 100, now);
     let found = found.await.unwrap();
-    let ids = found.iter().map(|one| one.queue_id).collect();
-    let done = found.iter().map(|one| one.conversation.clone()).collect();
-    let told = datastore.forget_collected(ids, done, name, stream);
+    let ids = found.0.iter().map(|one| one.queue_id).collect();
+    let done = found.0.iter().map(|one| one.conversation.clone()).collect();
+    let told = datastore.forget_collected(ids, done, name, stream, 0, now);
     told.await.unwrap();
     let read = |one: &crate::datastore::Collected| match &one.inbound.item {
         Some(wire::inbound::Item::Envelope(envelope)) => {
@@ -54,7 +54,7 @@ async fn collect(fixture: &Fixture) -> Vec<(u8, u32)> {
         }
         other => panic!("{other:?}"),
     };
-    found.iter().map(read).collect()
+    found.0.iter().map(read).collect()
 }
 
 async fn states(
@@ -102,7 +102,12 @@ async fn a_message_is_asked_for_again_attempt_by_attempt_and_five_times_at_most(
             (request.envelope_id[0], request.failed_attempt),
             (7, attempt)
         );
-        said.send(Ok(vec![request.queue_id])).await.unwrap();
+        said.send(Ok(wire::ReceiveRequest {
+            acknowledge: vec![request.queue_id],
+            receipts: Vec::new(),
+        }))
+        .await
+        .unwrap();
     }
     // An attempt that another one followed was answered long ago.
     assert!(!ask(&fixture, PEER, 7, 3).await.unwrap());

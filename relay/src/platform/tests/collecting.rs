@@ -132,7 +132,7 @@ async fn what_a_gateway_could_not_be_rid_of_comes_behind_what_waited_meanwhile()
         let opened = datastore.collector_open(gateway.clone(), token, now);
         opened.await.unwrap();
         let given = datastore.collect(gateway.clone(), token, 1, now).await;
-        let peer = given.unwrap().remove(0).conversation.peer;
+        let peer = given.unwrap().0.remove(0).conversation.peer;
         peer.unwrap().as_str().to_owned()
     };
     let stuck = fixture.register(PEER, 1, 1).await;

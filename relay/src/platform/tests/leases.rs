@@ -118,7 +118,7 @@ impl Model {
             Step::Collect(who, room) => {
                 if let Some(stream) = self.streams.get(&who) {
                     let given = datastore.collect(name(who), stream.token, room, now).await;
-                    let given = given.unwrap_or_default();
+                    let (given, _) = given.unwrap_or_default();
                     prop_assert!(given.len() <= room);
                     for one in given {
                         self.given(who, one.queue_id, one.conversation)?;
@@ -136,8 +136,12 @@ impl Model {
                 let done = done.difference(&left).cloned().collect();
                 let ids: Vec<_> = ids.into_iter().map(|(id, _)| id).collect();
                 self.acknowledged.extend(&ids);
-                let told = datastore.forget_collected(ids, done, name(who), stream.token);
-                told.await.unwrap();
+                let token = stream.token;
+                let told = datastore.forget_collected(ids, done, name(who), token, count, now);
+                // What is free then may be given at once.
+                for one in told.await.unwrap().unwrap_or_default().0 {
+                    self.given(who, one.queue_id, one.conversation)?;
+                }
             }
             Step::Wait(milliseconds) => {
                 let gone = Duration::from_millis(milliseconds.unsigned_abs());

@@ -54,7 +54,7 @@ async fn what_a_gateway_had_at_a_relay_that_died_goes_to_another_in_order() {
         .await
         .unwrap();
     let had = datastore.collect(dead, token, 2, now).await.unwrap();
-    assert_eq!(had.len(), 2);
+    assert_eq!(had.0.len(), 2);
 
     let mut other = Collecting::start(&there, "b").await;
     assert!(other.is_quiet().await, "it may live");

@@ -47,12 +47,8 @@ async fn a_repeat_is_dropped_even_after_its_acknowledgement_and_another_attempt_
         .await
         .unwrap();
     let ids = vec![queued[0].queue_id];
-    fixture
-        .relay
-        .datastore
-        .forget_waiting(device.holder, ids)
-        .await
-        .unwrap();
+    let datastore = &fixture.relay.datastore;
+    datastore.forget_waiting(&device, ids).await;
     assert_eq!(fixture.submit(vec![item(0)]).await, [Accepted]);
     assert!(waiting(&fixture, &device).await.is_empty());
     assert_eq!(fixture.submit(vec![item(1)]).await, [Accepted]);
@@ -83,12 +79,9 @@ async fn a_full_device_queue_takes_nothing_new_but_knows_what_it_has() {
         .waiting(device.holder, 0, 10, fixture.now())
         .await
         .unwrap();
-    fixture
-        .relay
-        .datastore
-        .forget_waiting(device.holder, vec![queued[0].queue_id])
-        .await
-        .unwrap();
+    let ids = vec![queued[0].queue_id];
+    let datastore = &fixture.relay.datastore;
+    datastore.forget_waiting(&device, ids).await;
     assert_eq!(fixture.submit(vec![item(3)]).await, [Accepted]);
     assert_eq!(waiting(&fixture, &device).await, [(2, 0), (3, 0)]);
 }
