@@ -10,7 +10,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     authentication::Tokens,
     config::LimitsConfig,
-    events::{Contents, Events, Feed, Wraps, watch_events},
+    events::{Contents, Events, Feed, StatusHeaders, Wraps, watch_events},
     inbound::{Collector, Context, sweep_pending},
     limits::SendLimits,
     outbound::{Admission, Delivery, Dispatcher, Recovery},
@@ -65,6 +65,7 @@ impl Gateway {
             wraps: Arc::new(Wraps::default()),
         };
         let feed = Arc::new(Feed::default());
+        let headers = Arc::new(StatusHeaders::default());
         for store in peers.stores.all() {
             let recovery = Recovery {
                 store: store.clone(),
@@ -95,12 +96,14 @@ impl Gateway {
                 limits: SendLimits::new(limits.messages_per_second),
                 readiness: readiness.clone(),
                 owner: name.to_owned(),
+                headers: headers.clone(),
             }),
             events: Events {
                 peers: peers.clone(),
                 regions,
                 contents: context.contents,
                 wraps: context.wraps,
+                headers,
                 feed,
                 tasks: tasks.clone(),
             },

@@ -30,6 +30,7 @@ pub async fn records(suite: &Suite, index: usize) -> anyhow::Result<Vec<Record>>
             phone_number_id: suite.number(index).to_owned(),
             after,
             limit: 256,
+            without_records: false,
         };
         let events = store.list_events(request).await?.into_inner().events;
         let Some(last) = events.last() else {

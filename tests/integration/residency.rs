@@ -35,6 +35,7 @@ async fn records(suite: &Suite, store: &str, number: &str) -> anyhow::Result<Vec
         phone_number_id: number.to_owned(),
         after: 0,
         limit: 256,
+        without_records: false,
     };
     let events = store.list_events(request).await?.into_inner().events;
     let mut found = Vec::<Record>::new();

@@ -11,7 +11,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use sealpost_proto::envelope::v1::SealedMessage;
+use sealpost_proto::{envelope::v1::SealedMessage, store::v1::MessageStatus};
 use tokio::time::Instant;
 
 use crate::{ids::ContentKeyId, record::MessageKey};
@@ -20,6 +20,8 @@ use crate::{ids::ContentKeyId, record::MessageKey};
 const CONTENT_LIFE: Duration = Duration::from_secs(300);
 const MOST_CONTENTS: usize = 16_384;
 const MOST_CONTENT_BYTES: usize = 64 * 1024 * 1024;
+/// A header is some 200 bytes.
+const MOST_HEADERS: usize = 262_144;
 
 /// A wrap is asked for as long as its content key may be in use.
 const WRAP_LIFE: Duration = Duration::from_secs(2 * 3600);
@@ -52,6 +54,58 @@ impl Contents {
     pub fn take(&self, message: &MessageKey) -> Option<(ContentKeyId, SealedMessage)> {
         let mut recent = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         recent.take(message, Instant::now())
+    }
+}
+
+/// Headers for the events of statuses, by message, as the vault sealed them when it admitted the message.
+pub struct StatusHeaders(Mutex<Recent<MessageKey, StatusHeader>>);
+
+struct StatusHeader {
+    key: ContentKeyId,
+    sealed: SealedMessage,
+    /// A bit for each status that it was given for.
+    given: u32,
+}
+
+impl Default for StatusHeaders {
+    fn default() -> Self {
+        Self(Mutex::new(Recent::new(
+            CONTENT_LIFE,
+            MOST_HEADERS,
+            MOST_CONTENT_BYTES,
+        )))
+    }
+}
+
+impl StatusHeaders {
+    /// Keeps what was sealed under a content key for a message.
+    pub fn keep(&self, message: MessageKey, key: ContentKeyId, sealed: SealedMessage) {
+        let size = sealed.header.len() + sealed.body.len();
+        let header = StatusHeader {
+            key,
+            sealed,
+            given: 0,
+        };
+        let mut recent = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        recent.keep(message, header, size, Instant::now());
+    }
+
+    /// What is kept for a message, once for each status: whoever asks for it again could perhaps not open it, and the same would not
+    /// open again.
+    #[must_use]
+    pub fn give(
+        &self,
+        message: &MessageKey,
+        status: MessageStatus,
+    ) -> Option<(ContentKeyId, SealedMessage)> {
+        let bit = 1u32.checked_shl(status as u32)?;
+        let mut recent = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let header = recent.find_mut(message, Instant::now())?;
+        if header.given & bit != 0 {
+            return None;
+        }
+        header.given |= bit;
+        Some((header.key, header.sealed.clone()))
     }
 }
 
@@ -145,6 +199,11 @@ impl<K: Clone + Eq + Hash, V> Recent<K, V> {
         (now.saturating_duration_since(kept.at) < self.life).then_some(&kept.value)
     }
 
+    fn find_mut(&mut self, key: &K, now: Instant) -> Option<&mut V> {
+        let kept = self.kept.get_mut(key)?;
+        (now.saturating_duration_since(kept.at) < self.life).then_some(&mut kept.value)
+    }
+
     fn take(&mut self, key: &K, now: Instant) -> Option<V> {
         let kept = self.kept.remove(key)?;
         self.bytes -= kept.size;
@@ -180,7 +239,10 @@ impl<K: Clone + Eq + Hash, V> Recent<K, V> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
+    use crate::ids::{MessageId, PhoneNumberId};
 
     const LIFE: Duration = Duration::from_secs(10);
 
@@ -214,6 +276,19 @@ mod tests {
         recent.keep(1, "again", 20, now);
         assert_eq!((recent.find(&1, now), recent.bytes), (Some(&"again"), 20));
         assert_eq!(recent.take(&1, now + LIFE), None);
+    }
+
+    #[test]
+    fn a_status_header_is_given_once_for_each_status() {
+        let headers = StatusHeaders::default();
+        let number = PhoneNumberId::parse("1").unwrap();
+        let message = (number, MessageId::parse(&[7; 16]).unwrap());
+        let key = ContentKeyId::parse(&[1; 16]).unwrap();
+        headers.keep(message.clone(), key, SealedMessage::default());
+        let given = |status| headers.give(&message, status).is_some();
+        assert!(given(MessageStatus::Sent) && given(MessageStatus::Delivered));
+        assert!(!given(MessageStatus::Sent) && !given(MessageStatus::Delivered));
+        assert!(given(MessageStatus::Read));
     }
 
     #[test]

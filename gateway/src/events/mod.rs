@@ -14,7 +14,7 @@ mod stream;
 mod subscription;
 
 pub use answers::Answers;
-pub use contents::{Contents, Wraps};
+pub use contents::{Contents, StatusHeaders, Wraps};
 pub use feed::{Feed, Listener, News, watch_events};
 pub use stream::Events;
 pub use subscription::{Fetch, Fetched, Subscription};

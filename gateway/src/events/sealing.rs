@@ -9,7 +9,7 @@ use sealpost_proto::{
     vault::v1::{DeliverItem, Delivered, Refusal, deliver_outcome::Outcome},
 };
 
-use super::{Contents, Wraps};
+use super::{Contents, StatusHeaders, Wraps};
 use crate::{
     ids::{ContentKeyId, MessageId, PhoneNumberId},
     meters,
@@ -31,12 +31,60 @@ pub(super) struct Sealer<'a> {
     pub(super) vault: &'a Vault,
     pub(super) contents: &'a Contents,
     pub(super) wraps: &'a Wraps,
+    pub(super) headers: &'a StatusHeaders,
 }
 
 /// Something sealed and its wrap.
 type Sealed = (SealedMessage, (ContentKeyId, Bytes));
 
 impl Sealer<'_> {
+    /// An event whose sealed part is in memory; or none, once it is known that there is nothing to tell. Nothing: the vault must be
+    /// asked.
+    pub(super) fn at_hand(
+        &self,
+        number: &PhoneNumberId,
+        stored: &StoredEvent,
+    ) -> Option<Option<SealedEvent>> {
+        if stored.message_id.is_empty() {
+            meters::event_skipped();
+            return Some(None);
+        }
+        let message_id = MessageId::parse(&stored.message_id).ok()?;
+        let message = (number.clone(), message_id);
+        let (wrap, event) = match stored.kind() {
+            EventKind::Message => {
+                let (key, sealed) = self.contents.take(&message)?;
+                let wrap = (key, self.wraps.find(&key)?);
+                meters::content(true);
+                let message = InboundMessage {
+                    message: Some(sealed),
+                };
+                (wrap, event::Event::Message(message))
+            }
+            EventKind::Status => {
+                let (key, header) = self.headers.give(&message, stored.status())?;
+                let wrap = (key, self.wraps.find(&key)?);
+                let change = StatusChange {
+                    message_id: stored.message_id.clone(),
+                    status: status_of(stored.status()).into(),
+                    error_code: stored.error_code,
+                    header: Some(header),
+                };
+                (wrap, event::Event::Status(change))
+            }
+            EventKind::IdentityChanged | EventKind::Unspecified => return None,
+        };
+        Some(Some(SealedEvent {
+            event: Event {
+                phone_number_id: number.into(),
+                cursor: stored.cursor,
+                time_ms: stored.time_ms,
+                event: Some(event),
+            },
+            wrap: Some(wrap),
+        }))
+    }
+
     /// None: the record is past its time, or its person was erased, and without it there is nothing to tell.
     pub(super) async fn seal(
         &self,
@@ -51,7 +99,8 @@ impl Sealer<'_> {
         let message_id = record.message_id.clone();
         let (event, wrap) = match kind {
             EventKind::Message => {
-                let Some((message, wrap)) = self.content(number, record).await? else {
+                meters::content(false);
+                let Some((message, wrap)) = self.deliver(record, false).await? else {
                     return Ok(None);
                 };
                 let message = InboundMessage {
@@ -85,22 +134,6 @@ impl Sealer<'_> {
             event: Some(event),
         };
         Ok(Some(SealedEvent { event, wrap }))
-    }
-
-    async fn content(
-        &self,
-        number: &PhoneNumberId,
-        record: Record,
-    ) -> Result<Option<Sealed>, NotNow> {
-        let cached = MessageId::parse(&record.message_id)
-            .ok()
-            .and_then(|message_id| self.contents.take(&(number.clone(), message_id)))
-            .and_then(|(key, message)| Some((message, (key, self.wraps.find(&key)?))));
-        meters::content(cached.is_some());
-        match cached {
-            Some(sealed) => Ok(Some(sealed)),
-            None => self.deliver(record, false).await,
-        }
     }
 
     /// None: the vault cannot open the record any more.

@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, VecDeque};
 
 use crate::ids::PhoneNumberId;
 
-/// Events read at one time.
-const PAGE: usize = 32;
+/// Events read at one time: as many as the store gives in one answer.
+const PAGE: usize = 256;
 
 /// The numbers of one stream.
 #[derive(Debug)]

@@ -7,6 +7,7 @@ use std::{sync::Arc, time::Duration};
 
 use sealpost_proto::{
     directory::v1::Scope,
+    envelope::v1::SealedMessage,
     gateway::v1::{
         self as gateway, OutboundMessage, Refused, SendError, SendOutcome, send_outcome,
     },
@@ -20,6 +21,8 @@ use sealpost_runtime::Timestamp;
 use super::{Accepted, Addressed, Dispatcher, Place};
 use crate::{
     authentication::Caller,
+    events::StatusHeaders,
+    ids::ContentKeyId,
     lanes::{AppendOutboundHop, Ticket},
     limits::SendLimits,
     meters,
@@ -48,6 +51,8 @@ pub struct Admission {
     pub readiness: Readiness,
     /// The gateway's name in leases.
     pub owner: String,
+    /// Where the headers of their statuses are kept.
+    pub headers: Arc<StatusHeaders>,
 }
 
 /// What a message needs all along its way in.
@@ -69,6 +74,7 @@ pub(super) struct Kept {
     entering: Entering,
     outbound: Outbound,
     addressed: Option<Addressed>,
+    status: Option<(ContentKeyId, SealedMessage)>,
 }
 
 impl Admission {
@@ -203,8 +209,11 @@ impl Admission {
             category: admitted.category,
             ciphertexts: admitted.ciphertexts,
         });
+        let status_key = ContentKeyId::parse(&admitted.status_content_key_id).ok();
+        let status = status_key.zip(admitted.status_header);
         match entering.store.append_outbound.send(item).await {
             Ok(ticket) => Ok(Kept {
+                status,
                 ticket,
                 entering,
                 outbound,
@@ -220,6 +229,7 @@ impl Admission {
             entering,
             outbound,
             addressed,
+            status,
         } = kept;
         let outcome = match ticket.outcome().await {
             Ok(outcome) => outcome.outcome,
@@ -233,6 +243,10 @@ impl Admission {
         };
         match outcome {
             Some(Append::Appended(appended)) => {
+                // Only of what is kept: under the same id another message may have been refused, to somebody else.
+                if let Some((key, header)) = status {
+                    self.headers.keep(outbound.key(), key, header);
+                }
                 Settled::Accepted(self.dispatch(entering, outbound, addressed, &appended, false))
             }
             Some(Append::Repeated(appended)) => {

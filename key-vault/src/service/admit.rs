@@ -20,6 +20,7 @@ use super::{
     Vault,
     batch::{self, Outcome},
     blocking,
+    deliver::seal_to_business,
     records::{Numbers, SealingKeys, number_of},
     rng,
     settling::Work,
@@ -226,15 +227,82 @@ impl Step<'_> {
         };
         let key = (item.number.id.clone(), item.subject);
         let outcome = match working_set.conversation(&key, shard) {
-            Ok(conversation) => Ok(admit_one(
-                conversation,
-                &item,
-                self.sealing,
-                self.now.timestamp(),
-            )?),
+            Ok(conversation) => Ok(self.admit(conversation, &item)?),
             Err(refusal) => Err(refusal),
         };
         Ok((outcome, Some((key, shard))))
+    }
+
+    fn admit(
+        &self,
+        conversation: &mut Conversation,
+        item: &Opened,
+    ) -> Result<Admitted, VaultError> {
+        let number = conversation.number().clone();
+        let (epoch, epoch_key) = self
+            .sealing
+            .get(&number.facts.retention)
+            .ok_or(VaultError::Contention)?;
+        let (sequence, nothing_waits) = conversation.accept();
+        let id = RecordId {
+            number: number.id.clone(),
+            tag: conversation.tag(),
+            message_id: item.message_id,
+            direction: Direction::Outbound,
+            epoch: *epoch,
+        };
+        let record = id.seal(
+            sequence,
+            &item.body,
+            epoch_key,
+            &conversation.subject().key,
+            &mut OsEntropy,
+        )?;
+        let mut ciphertexts = Vec::new();
+        if nothing_waits {
+            let frame = frame::encode(
+                &item.body.frame(&number.id, item.message_id),
+                &item.body.content,
+            );
+            let order = EncryptOrder {
+                frame: &frame,
+                bundle: None,
+                renew: false,
+                only: None,
+                now: self.now.timestamp(),
+            };
+            // Whatever stands in the way, Encrypt will meet it again and say so.
+            if let Ok(Encryption::Done {
+                ciphertexts: made, ..
+            }) = conversation.encrypt(&order, &mut rng())
+            {
+                conversation.encrypted_through(sequence);
+                ciphertexts = made;
+            }
+        }
+        let status = seal_to_business(
+            self.vault,
+            &number,
+            item.message_id,
+            Direction::Outbound,
+            &item.body,
+            true,
+            self.now,
+        )?;
+        let (status_content_key_id, status_header) = status
+            .ok()
+            .map(|sealed| (sealed.key_id(), sealed.message))
+            .unzip();
+        Ok(Admitted {
+            record: Some(record),
+            digest: Bytes::copy_from_slice(&item.digest),
+            peer: item.body.peer.expose().to_owned(),
+            category: item.body.category as u32,
+            time_ms: item.body.time.as_millis(),
+            ciphertexts,
+            status_header,
+            status_content_key_id: status_content_key_id.unwrap_or_default(),
+        })
     }
 
     fn open(&self, claim: Claim, item: &AdmitItem) -> Outcome<Opened> {
@@ -344,61 +412,4 @@ fn refusal(error: EnvelopeError) -> Refusal {
         | EnvelopeError::UnsupportedSuite => Refusal::Malformed,
         _ => Refusal::Undecryptable,
     }
-}
-
-fn admit_one(
-    conversation: &mut Conversation,
-    item: &Opened,
-    sealing: &SealingKeys,
-    now: Timestamp,
-) -> Result<Admitted, VaultError> {
-    let number = conversation.number().clone();
-    let (epoch, epoch_key) = sealing
-        .get(&number.facts.retention)
-        .ok_or(VaultError::Contention)?;
-    let (sequence, nothing_waits) = conversation.accept();
-    let id = RecordId {
-        number: number.id.clone(),
-        tag: conversation.tag(),
-        message_id: item.message_id,
-        direction: Direction::Outbound,
-        epoch: *epoch,
-    };
-    let record = id.seal(
-        sequence,
-        &item.body,
-        epoch_key,
-        &conversation.subject().key,
-        &mut OsEntropy,
-    )?;
-    let mut ciphertexts = Vec::new();
-    if nothing_waits {
-        let frame = frame::encode(
-            &item.body.frame(&number.id, item.message_id),
-            &item.body.content,
-        );
-        let order = EncryptOrder {
-            frame: &frame,
-            bundle: None,
-            renew: false,
-            only: None,
-            now,
-        };
-        // Whatever stands in the way, Encrypt will meet it again and say so.
-        if let Ok(Encryption::Done {
-            ciphertexts: made, ..
-        }) = conversation.encrypt(&order, &mut rng())
-        {
-            conversation.encrypted_through(sequence);
-            ciphertexts = made;
-        }
-    }
-    Ok(Admitted {
-        record: Some(record),
-        digest: Bytes::copy_from_slice(&item.digest),
-        peer: item.body.peer.expose().to_owned(),
-        category: item.body.category as u32,
-        time_ms: item.body.time.as_millis(),
-        ciphertexts,
-    })
 }

@@ -1,6 +1,6 @@
 //! A number's own Signal identity.
 
-use libsignal_protocol::{IdentityKey, IdentityKeyPair, PrivateKey};
+use libsignal_protocol::{IdentityKeyPair, PrivateKey};
 use rand::{CryptoRng, Rng};
 use sealpost_envelope::Secret;
 use zeroize::Zeroizing;
@@ -42,6 +42,7 @@ impl LocalIdentity {
         public: &[u8],
         registration_id: u32,
     ) -> Result<Self, SignalError> {
+        keys::identity_key(public).map_err(|_| SignalError::State)?;
         Ok(Self {
             private: Secret::from_slice(private).map_err(|_| SignalError::State)?,
             public: public.try_into().map_err(|_| SignalError::State)?,
@@ -64,11 +65,8 @@ impl LocalIdentity {
 
     /// For one step.
     pub(super) fn key_pair(&self) -> Result<IdentityKeyPair, SignalError> {
-        let public = keys::identity_key(&self.public).map_err(|_| SignalError::State)?;
-        Ok(IdentityKeyPair::new(
-            IdentityKey::new(*public.public_key()),
-            self.private_key()?,
-        ))
+        let public = keys::pinned_identity_key(&self.public)?;
+        Ok(IdentityKeyPair::new(public, self.private_key()?))
     }
 
     /// For one signature.

@@ -32,11 +32,13 @@ pub(crate) fn identity_key(bytes: &[u8]) -> Result<IdentityKey, SignalError> {
     public_key(bytes).map(IdentityKey::new)
 }
 
-/// Reads an identity key that was checked when it was pinned. The check is dearer than encrypting a message.
+/// Reads an identity key that was checked when it was pinned or loaded. The check is dearer than encrypting a message.
 ///
 /// # Errors
 /// [`SignalError::State`].
-pub(crate) fn pinned_identity_key(bytes: &[u8; PUBLIC_KEY_LEN]) -> Result<IdentityKey, SignalError> {
+pub(crate) fn pinned_identity_key(
+    bytes: &[u8; PUBLIC_KEY_LEN],
+) -> Result<IdentityKey, SignalError> {
     IdentityKey::decode(bytes).map_err(|_| SignalError::State)
 }
 

@@ -16,7 +16,7 @@ mod store;
 
 pub(crate) use identity::LocalIdentity;
 pub(crate) use inbound::InboundMessage;
-pub(crate) use keys::{identity_key, kem_key, public_key};
+pub(crate) use keys::{identity_key, kem_key, pinned_identity_key, public_key};
 pub(crate) use prekeys::{KemPrekeyPair, OneTimePrekeyPair, SignedPrekeyPair};
 pub(crate) use session::{Ends, Session, StepPrekeys, Used};
 

@@ -99,13 +99,14 @@ impl Datastore {
         number: PhoneNumberId,
         after: u64,
         limit: u64,
+        with_records: bool,
         now: Timestamp,
     ) -> Result<Vec<Event>, StoreError> {
         self.database
             .read("list_events", move |db| {
                 Box::pin(async move {
                     refuse_departed(db, &number).await?;
-                    Ok(events_list(db, &number, after, limit, now).await?)
+                    Ok(events_list(db, &number, after, limit, with_records, now).await?)
                 })
             })
             .await

@@ -197,7 +197,13 @@ impl StoreService for Store {
         let limit = bounded("limit", request.limit, 256)?;
         let events = self
             .datastore
-            .list_events(number, request.after, limit, self.clock.now())
+            .list_events(
+                number,
+                request.after,
+                limit,
+                !request.without_records,
+                self.clock.now(),
+            )
             .await?;
         Ok(Response::new(responses::events(events)))
     }

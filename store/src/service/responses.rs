@@ -1,5 +1,6 @@
 //! Writing answers.
 
+use bytes::Bytes;
 use sealpost_proto::store::v1::{
     AdvanceStatusOutcome, AdvanceStatusResponse, AppendConflict, AppendEpochClosed,
     AppendInboundOutcome, AppendInboundResponse, AppendOutboundOutcome, AppendOutboundResponse,
@@ -184,6 +185,9 @@ fn event(event: Event) -> StoredEvent {
         status: status.into(),
         time_ms: event.happened_at.as_millis(),
         error_code,
+        message_id: event
+            .message_id
+            .map_or_else(Bytes::new, |id| Bytes::copy_from_slice(id.as_slice())),
     }
 }
 

@@ -7,8 +7,8 @@ use sealpost_database::{
 use sealpost_runtime::Timestamp;
 
 use super::{
-    Erasure, column, epoch_at, number_at, outbound::small_at, record_at, time_at, time_column,
-    whole,
+    Erasure, column, epoch_at, message_id_at, number_at, outbound::small_at, record_at, time_at,
+    time_column, whole,
 };
 use crate::{
     budget::Budget,
@@ -43,6 +43,13 @@ pub(crate) const LIST: &str = "SELECT e.phone_number_id, e.cursor, e.kind, e.dir
          AND o.message_id = e.message_id AND o.tag = e.tag \
      LEFT JOIN inbound AS i ON e.direction = 2 AND i.phone_number_id = e.phone_number_id \
          AND i.message_id = e.message_id AND i.tag = e.tag \
+     WHERE e.phone_number_id = $1 AND e.cursor > $2 ORDER BY e.cursor LIMIT $3";
+
+/// The same without the records.
+pub(crate) const LIST_BARE: &str = "SELECT e.phone_number_id, e.cursor, e.kind, e.direction, e.message_id, e.tag, \
+     e.retention_seconds, e.epoch_start, e.status, e.error_code, e.happened_at, s.state \
+     FROM events AS e \
+     LEFT JOIN epochs AS s ON s.retention_seconds = e.retention_seconds AND s.epoch_start = e.epoch_start \
      WHERE e.phone_number_id = $1 AND e.cursor > $2 ORDER BY e.cursor LIMIT $3";
 
 /// The planner would walk the number's events for a plain condition; the inner query has the index to itself.
@@ -110,8 +117,10 @@ pub struct Event {
     pub cursor: u64,
     /// What happened.
     pub kind: EventKind,
-    /// The record that it is about; none when that is gone or its epoch is over.
+    /// The record that it is about; none when that is gone, its epoch is over, or records were left out.
     pub record: Option<Record>,
+    /// The id of the record that it is about; none when its epoch is over.
+    pub message_id: Option<MessageId>,
     /// When it happened.
     pub happened_at: Timestamp,
 }
@@ -155,17 +164,19 @@ pub(crate) async fn events_list(
     number: &PhoneNumberId,
     after: u64,
     limit: u64,
+    with_records: bool,
     now: Timestamp,
 ) -> Result<Vec<Event>, DatabaseError> {
     let mut budget = Budget::page();
-    let mut rows = query(LIST)
+    let statement = if with_records { LIST } else { LIST_BARE };
+    let mut rows = query(statement)
         .bind(number.as_str())
         .bind(column(after))
         .bind(column(limit))
         .fetch(db);
     let mut events = Vec::new();
     while let Some(row) = rows.try_next().await? {
-        let event = event_at(&row, now)?;
+        let event = event_at(&row, with_records, now)?;
         let sealed = event
             .record
             .as_ref()
@@ -178,7 +189,7 @@ pub(crate) async fn events_list(
     Ok(events)
 }
 
-fn event_at(row: &Row, now: Timestamp) -> Result<Event, sqlx::Error> {
+fn event_at(row: &Row, with_record: bool, now: Timestamp) -> Result<Event, sqlx::Error> {
     let kind = EventKind::from_columns(
         row.try_get("kind")?,
         row.try_get("status")?,
@@ -188,14 +199,18 @@ fn event_at(row: &Row, now: Timestamp) -> Result<Event, sqlx::Error> {
     let direction = whole(direction, "direction")?;
     let state: Option<i64> = row.try_get("state")?;
     let over = epoch_at(row)?.is_over(state.and_then(EpochState::from_column), now);
-    let kept: Option<i64> = row.try_get("sequence")?;
-    let record = (kept.is_some() && !over)
-        .then(|| record_at(row, direction))
-        .transpose()?;
+    let record = if with_record && !over {
+        let kept: Option<i64> = row.try_get("sequence")?;
+        kept.map(|_| record_at(row, direction)).transpose()?
+    } else {
+        None
+    };
+    let message_id = (!over).then(|| message_id_at(row)).transpose()?;
     Ok(Event {
         cursor: number_at(row, "cursor")?,
         kind: whole(kind, "kind")?,
         record,
+        message_id,
         happened_at: time_at(row, "happened_at")?,
     })
 }

@@ -147,6 +147,7 @@ impl Bench {
             phone_number_id: NUMBER.into(),
             after,
             limit,
+            without_records: false,
         };
         let answer = self.client.clone().list_events(request).await.unwrap();
         answer.into_inner().events

@@ -48,7 +48,7 @@ impl Subscription {
         Ok(Self {
             name,
             numbers: Vec::new(),
-            max_unacknowledged: 256,
+            max_unacknowledged: 1024,
             seen: Arc::new(RecentlySeen::default()),
         })
     }

@@ -180,6 +180,9 @@ impl State {
         self.events.push(StoredEvent {
             cursor: self.events.len() as u64 + 1,
             kind: kind.into(),
+            message_id: record
+                .as_ref()
+                .map_or_else(Bytes::new, |record| record.message_id.clone()),
             record,
             status: status.into(),
             time_ms: 1,

@@ -108,6 +108,7 @@ impl State {
                 category: 1,
                 time_ms: 1,
                 ciphertexts,
+                ..Admitted::default()
             })),
         }
     }
