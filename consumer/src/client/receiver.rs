@@ -112,7 +112,7 @@ async fn listen(shared: &Shared) -> Result<(), ConsumerError> {
             let receipts = take_in(shared, batch, told).await?;
             said.extend(receipts.iter().map(|(key, mark, _)| (key.clone(), *mark)));
             // Durable now: the relay may forget them. When it cannot hear us it sends them again.
-            for request in requests_of(acknowledge, &receipts) {
+            for request in requests_of(&acknowledge, &receipts) {
                 let _ = requests.send(request).await;
             }
             failpoint!("receive.acknowledged");
@@ -126,7 +126,7 @@ async fn listen(shared: &Shared) -> Result<(), ConsumerError> {
 }
 
 /// What is said after a commit, within the relay's bounds.
-fn requests_of(acknowledge: Vec<u64>, receipts: &[Receipt]) -> Vec<ReceiveRequest> {
+fn requests_of(acknowledge: &[u64], receipts: &[Receipt]) -> Vec<ReceiveRequest> {
     let mut requests: Vec<_> = acknowledge
         .chunks(ACKNOWLEDGED_AT_ONCE)
         .map(|ids| ReceiveRequest {
