@@ -549,6 +549,49 @@ async fn a_receipt_that_the_relay_refuses_does_not_take_others_with_it() {
 }
 
 #[tokio::test]
+async fn receipts_go_with_acknowledgements_where_the_relay_takes_them_there() {
+    let mut world = World::new().await;
+    let client = world.device().await;
+    client.send(shop(), &content::text("hello")).await.unwrap();
+    world.heard(1).await;
+    soon(client.flush()).await.unwrap();
+    {
+        let mut inner = world.relay.inner();
+        inner.takes_receipts = true;
+        inner.forgotten = vec![2];
+    }
+    for id in 1..=3 {
+        world.say(id, "words");
+        text(&client).await;
+    }
+    soon(client.flush()).await.unwrap();
+    assert_eq!(receipts(&world, ReceiptKind::Delivered), [1, 3]);
+    assert_eq!(world.relay.inner().said_on_stream, 2);
+}
+
+#[tokio::test]
+async fn a_receipt_of_which_the_relay_did_not_tell_is_said_again_when_the_stream_ended() {
+    let mut world = World::new().await;
+    let client = world.device().await;
+    client.send(shop(), &content::text("hello")).await.unwrap();
+    world.heard(1).await;
+    soon(client.flush()).await.unwrap();
+    {
+        let mut inner = world.relay.inner();
+        inner.takes_receipts = true;
+        inner.deaf_to_receipts = true;
+    }
+    world.say(1, "words");
+    text(&client).await;
+    world.relay.until(|relay| relay.acknowledged == [1]).await;
+    assert_eq!(receipts(&world, ReceiptKind::Delivered), [0_u8; 0]);
+    world.relay.inner().deaf_to_receipts = false;
+    world.relay.kick();
+    soon(client.flush()).await.unwrap();
+    assert_eq!(receipts(&world, ReceiptKind::Delivered), [1]);
+}
+
+#[tokio::test]
 async fn the_last_attempt_ends_it_and_the_business_is_told() {
     let mut world = World::new().await;
     let client = world.device().await;

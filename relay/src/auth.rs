@@ -1,7 +1,7 @@
 //! Who a device is: the layer before the device face.
 //!
 //! Owns the list of what may be called without a token. Everything else, reflection included, needs one that the database
-//! knows at that moment. A token is 32 random bytes, so a plain SHA-256 is all that is kept of it.
+//! knows at that moment, or knew a moment ago (`tokens`). A token is 32 random bytes, so a plain SHA-256 is all that is kept of it.
 
 use std::{
     fmt,
@@ -46,7 +46,7 @@ impl TokenText {
 }
 
 /// SHA-256 of a token's text.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct TokenDigest([u8; 32]);
 
 impl TokenDigest {

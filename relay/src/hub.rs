@@ -11,6 +11,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use bytes::Bytes;
 use tokio::sync::{Notify, oneshot};
 
 use crate::{
@@ -29,8 +30,8 @@ pub(crate) struct Hub {
 
 /// What may lie on a tray.
 pub(crate) trait Handed {
-    /// Bytes of ciphertext.
-    fn bytes(&self) -> usize;
+    /// What of it may be large.
+    fn ciphertext(&mut self) -> Option<&mut Bytes>;
 }
 
 /// Queues of one kind: `K` names a queue, `N` its listener, and `T` lies on its tray.
@@ -273,8 +274,12 @@ impl<T> Drop for Seat<T> {
 }
 
 impl<T: Handed> Tray<T> {
-    fn put(&mut self, one: T) {
-        self.bytes += one.bytes();
+    fn put(&mut self, mut one: T) {
+        if let Some(ciphertext) = one.ciphertext() {
+            self.bytes += ciphertext.len();
+            // As it came it may hold a whole request's buffer in memory.
+            *ciphertext = Bytes::copy_from_slice(ciphertext);
+        }
         self.handed.push(one);
     }
 }

@@ -24,6 +24,7 @@ mod status;
 #[cfg(test)]
 mod testing;
 mod together;
+mod tokens;
 mod upkeep;
 mod upload;
 mod validate;

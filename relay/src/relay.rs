@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use sealpost_proto::relay::v1 as wire;
 use sealpost_runtime::Clock;
+use tokio::time::Instant;
 
 use crate::{
     BundleKey, CodeSender, Datastore, LimitsConfig, RelayError,
@@ -14,6 +15,7 @@ use crate::{
     ids::{DeviceIdentity, HolderId, PhoneNumber, random},
     rate::{RateLimit, Source},
     together::Together,
+    tokens::Tokens,
     upload::FullUpload,
     validate::{self, FromDevice},
 };
@@ -29,6 +31,7 @@ pub struct Relay {
     pub(crate) limits: LimitsConfig,
     pub(crate) bundles_per_device: RateLimit<HolderId>,
     together: Together,
+    tokens: Tokens,
     digests: CodeDigests,
     sender: Arc<dyn CodeSender>,
     codes_per_number: RateLimit<PhoneNumber>,
@@ -59,6 +62,7 @@ impl Relay {
             datastore,
             clock,
             together,
+            tokens: Tokens::default(),
             digests: CodeDigests::new(key.code_key()),
             key,
             hub,
@@ -82,7 +86,15 @@ impl Relay {
     /// # Errors
     /// `DeviceUnknown` when none does.
     pub(crate) async fn authenticate(&self, token: &str) -> Result<DeviceIdentity, RelayError> {
-        self.datastore.device_by_token(TokenDigest::of(token)).await
+        let token = TokenDigest::of(token);
+        match self.tokens.find(&token, Instant::now()) {
+            Ok(device) => Ok(device),
+            Err(begun) => {
+                let device = self.datastore.device_by_token(token).await?;
+                self.tokens.remember(token, &device, begun);
+                Ok(device)
+            }
+        }
     }
 
     /// Sends a code; when it ends, in milliseconds since the Unix epoch.
@@ -149,6 +161,7 @@ impl Relay {
             .datastore
             .register(number, code, digests, keys, token.digest(), self.now())
             .await?;
+        self.tokens.forget(&registered.replaced);
         for device in registered.replaced {
             self.hub.dismiss(device);
         }
@@ -175,6 +188,7 @@ impl Relay {
         uncollected: Uncollected,
     ) -> Result<u64, RelayError> {
         let (devices, rows) = self.datastore.remove_consumer(person, uncollected).await?;
+        self.tokens.forget(&devices);
         for device in devices {
             self.hub.dismiss(device);
         }

@@ -130,6 +130,11 @@ impl Fixture {
         Self::over(place, limits, manual_clock()).await
     }
 
+    /// Over this database.
+    pub(crate) async fn at(place: TestDatabase) -> Self {
+        Self::over(Arc::new(place), LimitsConfig::default(), manual_clock()).await
+    }
+
     /// Two relays over one database of a server, with one clock; none when the environment leaves servers out.
     pub(crate) async fn two() -> Option<(Self, Self)> {
         if !kinds().contains(&Kind::Postgres) {

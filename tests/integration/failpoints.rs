@@ -209,8 +209,6 @@ deaths! {
         ("relay", "submit_messages.committed", &[]),
         ("relay", "collect_acknowledge.worked", &[]),
         ("relay", "collect_acknowledge.committed", &[]),
-        ("relay", "send_receipts.worked", &[]),
-        ("relay", "send_receipts.committed", &[]),
     ];
     the_connector_may_die_around_queue_webhook_and_cursor: [
         ("connector", "lane.connector_send.sending", &[]),

@@ -118,17 +118,26 @@ async fn send_receipts(
 ) -> Result<(), tonic::Status> {
     let receipts = receipts
         .iter()
-        .map(|((number, message_id), mark, time)| DeviceReceipt {
-            phone_number_id: number.as_str().to_owned(),
-            message_id: message_id.0.to_vec().into(),
-            kind: *mark as i32,
-            time_ms: time.as_millis(),
-        })
+        .map(|(key, mark, time)| device_receipt(key, *mark, *time))
         .collect();
     let mut request = shared.session.request(SendReceiptsRequest { receipts });
     request.set_timeout(CALL_TIMEOUT);
     shared.session.device().send_receipts(request).await?;
     Ok(())
+}
+
+/// A receipt as the relay reads it.
+pub(super) fn device_receipt(
+    (number, message_id): &MessageKey,
+    mark: ReceiptMark,
+    time: Timestamp,
+) -> DeviceReceipt {
+    DeviceReceipt {
+        phone_number_id: number.as_str().to_owned(),
+        message_id: message_id.0.to_vec().into(),
+        kind: mark as i32,
+        time_ms: time.as_millis(),
+    }
 }
 
 pub(super) async fn retry(shared: &Shared, retries: Vec<(MessageKey, u32)>) -> Round {

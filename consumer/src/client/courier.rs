@@ -17,7 +17,7 @@ use sealpost_runtime::Timestamp;
 use super::{
     Connection, broken,
     calls::{receipt, retry, submit},
-    shared::{Pace, Shared},
+    shared::{OnStream, Pace, Shared},
 };
 use crate::{
     ConsumerError, StateError,
@@ -115,7 +115,7 @@ impl Delays {
 async fn carry(shared: &Shared, delays: &mut Delays) -> Result<bool, ConsumerError> {
     delays.pass(shared);
     let confirmed = shared.confirmations().await;
-    let mut load = load(shared.state.lock().await.model());
+    let mut load = load(shared.state.lock().await.model(), &shared.on_stream);
     if delays.calls.is_some() {
         load = Load::default();
     } else if delays.messages.is_some() {
@@ -169,7 +169,7 @@ async fn carry(shared: &Shared, delays: &mut Delays) -> Result<bool, ConsumerErr
     Ok(true)
 }
 
-fn load(model: &Model) -> Load {
+fn load(model: &Model, on_stream: &OnStream) -> Load {
     let mut bytes = 0;
     let messages = model
         .outbox
@@ -185,9 +185,11 @@ fn load(model: &Model) -> Load {
             (*sequence, message.clone(), attempt)
         })
         .collect();
+    let said = on_stream.names();
     let receipts = model
         .receipts
         .iter()
+        .filter(|(name, _)| !said.contains(*name))
         .take(ITEMS_AT_ONCE)
         .map(|((key, mark), time)| (key.clone(), *mark, *time))
         .collect();

@@ -1,6 +1,10 @@
 //! Takes envelopes in: decrypt, commit, acknowledge, in batches of what has arrived.
+//!
+//! Where the relay takes receipts on the stream, they go with the acknowledgement. Each is kept until the relay has told of it; what
+//! it has not told of when the stream ends is the courier's.
 
 use std::{
+    collections::VecDeque,
     sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
@@ -8,21 +12,22 @@ use std::{
 use futures::StreamExt;
 use rand::{TryRngCore, rngs::OsRng};
 use sealpost_failpoints::failpoint;
-use sealpost_proto::relay::v1::{ReceiveRequest, ReceiveResponse};
+use sealpost_proto::relay::v1::{ReceiptOutcome, ReceiveRequest, ReceiveResponse};
 use sealpost_runtime::Timestamp;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::{
     Connection, broken,
-    shared::{Pace, Shared},
+    calls::device_receipt,
+    shared::{Pace, ReceiptName, Shared},
 };
 use crate::{
     ConsumerError, StateError,
     ids::PhoneNumber,
     receive,
     signal::Draft,
-    state::{Change, State},
+    state::{Change, MessageKey, ReceiptMark, State},
 };
 
 /// Messages are remembered for this long: longer than any can live at the relay or in the store.
@@ -33,6 +38,8 @@ const SEEN_SLACK: Duration = Duration::from_secs(24 * 3600);
 const ANSWERS_AT_ONCE: usize = 16;
 /// Queue ids in one acknowledgement.
 const ACKNOWLEDGED_AT_ONCE: usize = 256;
+/// Receipts in one request.
+const RECEIPTS_AT_ONCE: usize = 256;
 /// A stream that lasted this long was a success: the pauses begin small again.
 const STEADY: Duration = Duration::from_secs(5);
 
@@ -51,6 +58,8 @@ pub(super) async fn run(shared: Arc<Shared>) {
             Err(error) => tracing::debug!(%error, "the relay's stream ended"),
             Ok(()) => {}
         }
+        shared.on_stream.names().clear();
+        shared.courier.notify_one();
         shared.reached(Connection::Connecting);
         if begun.elapsed() > STEADY {
             pace.reset();
@@ -75,6 +84,8 @@ async fn listen(shared: &Shared) -> Result<(), ConsumerError> {
     shared.reconnected.store(true, Ordering::SeqCst);
     shared.courier.notify_one();
 
+    // In the order in which the relay tells of them.
+    let mut said = VecDeque::new();
     let mut answers = answers.ready_chunks(ANSWERS_AT_ONCE);
     while let Some(arrived) = answers.next().await {
         let mut batch = ReceiveResponse::default();
@@ -84,6 +95,8 @@ async fn listen(shared: &Shared) -> Result<(), ConsumerError> {
                 Ok(answer) => {
                     batch.envelopes.extend(answer.envelopes);
                     batch.requests.extend(answer.requests);
+                    batch.receipts.extend(answer.receipts);
+                    batch.takes_receipts |= answer.takes_receipts;
                 }
                 Err(status) => failure = Some(status),
             }
@@ -91,14 +104,15 @@ async fn listen(shared: &Shared) -> Result<(), ConsumerError> {
         let envelopes = batch.envelopes.iter().map(|envelope| envelope.queue_id);
         let asked = batch.requests.iter().map(|request| request.queue_id);
         let acknowledge: Vec<u64> = envelopes.chain(asked).collect();
-        if !acknowledge.is_empty() {
-            take_in(shared, batch).await?;
+        let told: Vec<_> = said
+            .drain(..batch.receipts.len().min(said.len()))
+            .zip(batch.receipts())
+            .collect();
+        if !acknowledge.is_empty() || !told.is_empty() {
+            let receipts = take_in(shared, batch, told).await?;
+            said.extend(receipts.iter().map(|(key, mark, _)| (key.clone(), *mark)));
             // Durable now: the relay may forget them. When it cannot hear us it sends them again.
-            for acknowledge in acknowledge.chunks(ACKNOWLEDGED_AT_ONCE) {
-                let request = ReceiveRequest {
-                    acknowledge: acknowledge.to_vec(),
-                    ..ReceiveRequest::default()
-                };
+            for request in requests_of(&acknowledge, &receipts) {
                 let _ = requests.send(request).await;
             }
             failpoint!("receive.acknowledged");
@@ -111,10 +125,52 @@ async fn listen(shared: &Shared) -> Result<(), ConsumerError> {
     Ok(())
 }
 
-async fn take_in(shared: &Shared, batch: ReceiveResponse) -> Result<(), StateError> {
+/// What is said after a commit, within the relay's bounds.
+fn requests_of(acknowledge: &[u64], receipts: &[Receipt]) -> Vec<ReceiveRequest> {
+    let mut requests: Vec<_> = acknowledge
+        .chunks(ACKNOWLEDGED_AT_ONCE)
+        .map(|ids| ReceiveRequest {
+            acknowledge: ids.to_vec(),
+            receipts: Vec::new(),
+        })
+        .collect();
+    // There are receipts only after envelopes, and no more than one request has room for.
+    if let Some(last) = requests.last_mut() {
+        let wire = |(key, mark, time): &Receipt| device_receipt(key, *mark, *time);
+        last.receipts = receipts.iter().map(wire).collect();
+    }
+    requests
+}
+
+/// A receipt that waits for the relay.
+type Receipt = (MessageKey, ReceiptMark, Timestamp);
+
+/// Takes a batch in, with what the relay tells of receipts. Answers the receipts that are to be said on the stream.
+async fn take_in(
+    shared: &Shared,
+    batch: ReceiveResponse,
+    told: Vec<(ReceiptName, ReceiptOutcome)>,
+) -> Result<Vec<Receipt>, StateError> {
     let (me, now) = (shared.phone.clone(), shared.clock.now());
-    let spent = shared
-        .with_state(move |state| take_in_batch(state, &me, &batch, now))
+    let on_stream = shared.on_stream.clone();
+    let (spent, receipts) = shared
+        .with_state(move |state| {
+            let spent = take_in_batch(state, &me, &batch, &told, now)?;
+            // Before anybody else sees the state, so that nobody else sends them.
+            let mut names = on_stream.names();
+            for (name, _) in &told {
+                names.remove(name);
+            }
+            let mut receipts = Vec::new();
+            if batch.takes_receipts {
+                let waiting = state.model().receipts.iter();
+                let unsaid = waiting.filter(|(name, _)| !names.contains(*name));
+                let next = unsaid.take(RECEIPTS_AT_ONCE);
+                receipts.extend(next.map(|((key, mark), time)| (key.clone(), *mark, *time)));
+                names.extend(receipts.iter().map(|(key, mark, _)| (key.clone(), *mark)));
+            }
+            Ok::<_, StateError>((spent, receipts))
+        })
         .await?;
     if spent {
         shared.check_prekeys.store(true, Ordering::SeqCst);
@@ -122,7 +178,7 @@ async fn take_in(shared: &Shared, batch: ReceiveResponse) -> Result<(), StateErr
     shared.arrived.notify_one();
     shared.asked.notify_one();
     shared.courier.notify_one();
-    Ok(())
+    Ok(receipts)
 }
 
 /// One commit for the whole batch. Answers whether a prekey was spent.
@@ -130,6 +186,7 @@ fn take_in_batch(
     state: &mut State,
     me: &PhoneNumber,
     batch: &ReceiveResponse,
+    told: &[(ReceiptName, ReceiptOutcome)],
     now: Timestamp,
 ) -> Result<bool, StateError> {
     let mut draft = Draft::of(state.model());
@@ -140,6 +197,18 @@ fn take_in_batch(
     }
     for request in &batch.requests {
         receive::take_request(&mut draft, request);
+    }
+    for ((key, mark), outcome) in told {
+        // Whose message the relay does not know: nobody waits for this receipt any more. Else the courier brings it later.
+        if matches!(
+            outcome,
+            ReceiptOutcome::Taken | ReceiptOutcome::MessageUnknown
+        ) {
+            draft.add(Change::ReceiptDone {
+                key: key.clone(),
+                mark: *mark,
+            });
+        }
     }
     let before = now - SEEN_FOR;
     if state

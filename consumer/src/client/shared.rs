@@ -1,8 +1,11 @@
 //! What the client's tasks share: the state under its lock, and the signs by which they wake each other.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, AtomicU64, Ordering},
+use std::{
+    collections::HashSet,
+    sync::{
+        Arc, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
 };
 
 use rand::{TryRngCore, rngs::OsRng};
@@ -15,7 +18,7 @@ use crate::{
     event::Event,
     ids::PhoneNumber,
     relay::Session,
-    state::{Change, State},
+    state::{Change, MessageKey, ReceiptMark, State},
 };
 
 pub(super) struct Shared {
@@ -41,6 +44,8 @@ pub(super) struct Shared {
     pub(super) confirmed: AtomicU64,
     /// The relay's stock of prekeys should be looked at.
     pub(super) check_prekeys: AtomicBool,
+    /// Receipts that were said on the stream and of which the relay has yet to tell: the courier leaves them alone.
+    pub(super) on_stream: OnStream,
     /// The relay was reached anew: what was put off may be tried at once.
     pub(super) reconnected: AtomicBool,
     /// Events were handed out up to here.
@@ -72,6 +77,7 @@ impl Shared {
             connection: watch::Sender::new(Connection::Connecting),
             confirmed: AtomicU64::new(0),
             check_prekeys: AtomicBool::new(true),
+            on_stream: OnStream::default(),
             reconnected: AtomicBool::new(false),
             offered: AtomicU64::new(0),
             redelivered_through,
@@ -166,6 +172,19 @@ impl Shared {
             let over = matches!(now, Connection::Refused | Connection::Broken);
             !over && std::mem::replace(now, connection) != connection
         });
+    }
+}
+
+/// Names of receipts; clones share them.
+#[derive(Clone, Default)]
+pub(super) struct OnStream(Arc<std::sync::Mutex<HashSet<ReceiptName>>>);
+
+/// A receipt.
+pub(super) type ReceiptName = (MessageKey, ReceiptMark);
+
+impl OnStream {
+    pub(super) fn names(&self) -> MutexGuard<'_, HashSet<ReceiptName>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -61,6 +61,11 @@ pub struct Inner {
     pub vanished: bool,
     /// First bytes of messages that the relay has forgotten: a receipt for one spoils its whole call.
     pub forgotten: Vec<u8>,
+    /// Whether receipts may be said on the stream, and how many were.
+    pub takes_receipts: bool,
+    pub said_on_stream: usize,
+    /// Receipts on the stream are not heard: their outcome never comes.
+    pub deaf_to_receipts: bool,
     pub on_ack: Option<OnAck>,
     next: u64,
     streams: CancellationToken,
@@ -307,7 +312,7 @@ impl DeviceService for RelayDouble {
         let double = self.clone();
         let over = self.inner().streams.clone();
         tokio::spawn(async move {
-            let mut sent = 0;
+            let (mut sent, mut outcomes) = (0, Vec::new());
             loop {
                 let changed = double.changed.notified();
                 let (page, last) = {
@@ -323,6 +328,9 @@ impl DeviceService for RelayDouble {
                             .range(sent + 1..)
                             .map(|(_, one)| one.clone())
                             .collect(),
+                        receipts: std::mem::take(&mut outcomes),
+                        takes_receipts: inner.takes_receipts
+                            && inner.queue.range(sent + 1..).next().is_some(),
                     };
                     (page, inner.next)
                 };
@@ -341,6 +349,18 @@ impl DeviceService for RelayDouble {
                             }
                             if !request.acknowledge.is_empty() && let Some(on_ack) = &mut inner.on_ack {
                                 on_ack();
+                            }
+                            for receipt in request.receipts {
+                                if inner.deaf_to_receipts {
+                                    continue;
+                                }
+                                assert!(inner.takes_receipts, "a relay that takes none here");
+                                let unknown = inner.forgotten.contains(&receipt.message_id[0]);
+                                outcomes.push(if unknown { 2 } else { 1 });
+                                if !unknown {
+                                    inner.said_on_stream += 1;
+                                    inner.receipts.push(receipt);
+                                }
                             }
                             for id in request.acknowledge {
                                 inner.queue.remove(&id);

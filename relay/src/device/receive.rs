@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use futures::Stream;
 use sealpost_proto::relay::v1::{
     DeviceEnvelope, EnvelopeRequest, ReceiptOutcome, ReceiveRequest, ReceiveResponse,
@@ -151,8 +152,8 @@ impl Queue for DeviceQueue {
 }
 
 impl Handed for Queued {
-    fn bytes(&self) -> usize {
-        self.waiting.ciphertext.len()
+    fn ciphertext(&mut self) -> Option<&mut Bytes> {
+        Some(&mut self.waiting.ciphertext)
     }
 }
 

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod handing;
 mod handover;
 mod keys;
 mod receiving;

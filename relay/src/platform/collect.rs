@@ -5,6 +5,7 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use futures::Stream;
 use sealpost_proto::relay::v1::{CollectResponse, Inbound, inbound::Item};
 use tokio::time::Instant;
@@ -183,10 +184,10 @@ impl Queue for CollectQueue {
 }
 
 impl Handed for Collected {
-    fn bytes(&self) -> usize {
-        match &self.inbound.item {
-            Some(Item::Envelope(envelope)) => envelope.ciphertext.len(),
-            _ => 0,
+    fn ciphertext(&mut self) -> Option<&mut Bytes> {
+        match &mut self.inbound.item {
+            Some(Item::Envelope(envelope)) => Some(&mut envelope.ciphertext),
+            _ => None,
         }
     }
 }

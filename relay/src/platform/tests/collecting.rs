@@ -1,7 +1,7 @@
 //! Gateways' streams: order, what is given again, and how several share what waits.
 
 use super::*;
-use crate::datastore::CHUNK;
+use crate::datastore::{CHUNK, Handing, Offered};
 
 const OTHER: &str = "4915187654321";
 
@@ -177,4 +177,55 @@ fn a_gateway_has_a_name() {
         assert!(validate::collector(name).is_err(), "{name:?}");
     }
     assert!(validate::collector("gateway-2").is_ok());
+}
+
+#[tokio::test]
+async fn only_conversations_that_begin_go_straight_to_a_stream_and_only_to_the_newest_that_has_all()
+{
+    let fixture = Fixture::new().await;
+    fixture.number(1, 1).await;
+    let (one, two) = (
+        fixture.register(PEER, 1, 1).await,
+        fixture.register(OTHER, 2, 1).await,
+    );
+    let (datastore, now) = (fixture.relay.datastore.clone(), fixture.now());
+    let collector = CollectorName::parse("a").unwrap();
+    let opened = datastore.collector_open(collector.clone(), StreamToken(2), now);
+    opened.await.unwrap();
+    let handed = async |device: &DeviceIdentity, id: u8, stream, room| {
+        let message = wire::DeviceMessage {
+            envelope_id: vec![id; 16].into(),
+            phone_number_id: NUMBER.into(),
+            r#type: 2,
+            ciphertext: vec![id; 40].into(),
+            attempt: 0,
+        };
+        let call = Handing {
+            device: device.clone(),
+            messages: vec![validate::device_message(0, message).unwrap()],
+        };
+        let offered = Offered {
+            collector: collector.clone(),
+            stream: StreamToken(stream),
+            room,
+        };
+        let calls = vec![call];
+        let done = datastore.hand_over(calls, Some(offered), 100, now);
+        done.await.unwrap().1.len()
+    };
+    assert_eq!(handed(&one, 1, 2, 1).await, 1);
+    assert_eq!(handed(&one, 2, 2, 1).await, 0, "it is in hand already");
+    assert_eq!(handed(&two, 3, 1, 1).await, 0, "not the newest stream");
+    let third = fixture.register("4915100000003", 3, 1).await;
+    assert_eq!(handed(&third, 4, 2, 1).await, 0, "another waits before it");
+    let (given, more) = datastore
+        .collect(collector.clone(), StreamToken(2), 10, now)
+        .await
+        .unwrap();
+    let ids: Vec<_> = given.iter().map(|one| one.queue_id).collect();
+    assert_eq!((ids.len(), more), (2, false), "those that were free");
+    assert_eq!(
+        handed(&fixture.register("4915100000004", 4, 1).await, 5, 2, 0).await,
+        0
+    );
 }
