@@ -16,7 +16,14 @@ use crate::{Connection, DatabaseError, source::Purpose};
 
 /// The order matters: a connection waits for others' locks before it asks for one, and `auto_vacuum` only takes before the log
 /// and the first table. Setting it takes the write lock, so the writer alone does. Milliseconds.
-const SETTLE_WRITER: &str = "PRAGMA busy_timeout = 10000; PRAGMA auto_vacuum = INCREMENTAL";
+///
+/// The writer keeps 16 MB of pages, so that a batch that touches a thousand of them reads and writes each once. The log grows to
+/// 4,000 pages (16 MB) before its pages go into the file: a page that changes with every batch is then written there once for many.
+const SETTLE_WRITER: &str = "\
+    PRAGMA busy_timeout = 10000; \
+    PRAGMA auto_vacuum = INCREMENTAL; \
+    PRAGMA cache_size = -16384; \
+    PRAGMA wal_autocheckpoint = 4000";
 const SETTLE_READER: &str = "PRAGMA busy_timeout = 10000; PRAGMA query_only = ON";
 
 /// The size is in bytes.

@@ -93,10 +93,10 @@ async fn append_all(
             outcomes[place] = InboundOutcome::Appended(*first);
             continue;
         }
-        let again = records.contains_key(&key(record))
-            || !met_envelopes.insert(envelope)
-            || !met_records.insert(key(record));
-        if again {
+        // Both are noted, whichever tells.
+        let new_envelope = met_envelopes.insert(envelope);
+        let new_record = met_records.insert(key(record)) && !records.contains_key(&key(record));
+        if !(new_envelope && new_record) {
             append_fresh(tx, std::mem::take(&mut fresh), now).await?;
             outcomes[place] = append_one(tx, &mut gate, &mut events, item, now).await?;
         } else if gate.takes_inbound(tx, record.epoch).await? {

@@ -128,6 +128,22 @@ async fn inbound_records_are_kept_once_by_envelope_and_by_message() {
 }
 
 #[tokio::test]
+async fn an_envelope_that_brought_a_known_message_brings_no_other_in_the_same_batch() {
+    let bench = Bench::new().await;
+    bench.append_inbound(vec![inbound(1, 1)]).await;
+    let (mut resent, mut other) = (inbound(1, 1), inbound(2, 1));
+    resent.ciphertext_sha256 = digest(50);
+    other.ciphertext_sha256 = digest(50);
+    let outcomes = bench.append_inbound(vec![resent, other]).await;
+    assert!(
+        outcomes
+            .iter()
+            .all(|outcome| matches!(outcome, In::Appended(_)))
+    );
+    assert_eq!(bench.events(0, 10).await.len(), 1);
+}
+
+#[tokio::test]
 async fn two_consumers_may_choose_the_same_message_id() {
     let bench = Bench::new().await;
     let mut other = inbound(1, 2);

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod append;
+mod batches;
 mod bench;
 mod cursors;
 mod dispatch;
