@@ -3,7 +3,7 @@
 CARGO ?= cargo
 DEMO_DIR ?= target/demo
 
-.PHONY: help demo test failover check build prerequisites clean-demo
+.PHONY: help demo test failover check counts bench build prerequisites clean-demo
 
 help: ## Show the targets.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 24
@@ -28,6 +28,12 @@ failover: ## Kill and hang the primary of a PostgreSQL under Patroni while messa
 
 check: prerequisites ## What runs before the tests: formatting, lints, walls, licences, protos.
 	bash .ci/check
+
+counts: prerequisites ## Count the instructions of the session step and of the envelope, and compare them with those kept.
+	.ci/counts
+
+bench: prerequisites ## Time the session step, the envelope, the seals, the queues and the hops.
+	$(CARGO) bench --workspace --locked --features sealpost-key-vault/measured --bench '*'
 
 clean-demo: ## Remove what the demo left.
 	rm -rf $(DEMO_DIR)

@@ -15,6 +15,9 @@ pub mod config;
 pub mod custody;
 pub mod error;
 pub mod grpc;
+#[doc(hidden)]
+#[cfg(feature = "measured")]
+pub mod measured;
 pub mod service;
 pub mod status;
 

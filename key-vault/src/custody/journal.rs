@@ -119,6 +119,22 @@ impl Journal {
         self.whole(&bytes)
     }
 
+    /// The same, after those older than [`MEMORY`] were dropped.
+    ///
+    /// # Errors
+    /// As [`Journal::entries`].
+    pub(crate) fn trimmed(&self, now: Timestamp) -> Result<Vec<Entry>, KeyringError> {
+        let entries = self.entries()?;
+        // Each entry costs its opening: mostly none is too old, and they are read once.
+        match entries.first() {
+            Some(first) if first.at < now - MEMORY => {
+                self.trim(now)?;
+                self.entries()
+            }
+            _ => Ok(entries),
+        }
+    }
+
     /// Entries to look for in the database now: the newest each time, and the older ones a page each time in turn. The file is
     /// read again when it has changed.
     ///

@@ -29,7 +29,7 @@ impl EpochKey {
         self.0.expose()
     }
 
-    #[cfg(test)]
+    #[cfg(any(test, feature = "measured"))]
     pub(crate) fn from_bytes(bytes: [u8; 32]) -> Self {
         Self(Secret::from_bytes(bytes))
     }

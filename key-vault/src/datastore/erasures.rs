@@ -126,21 +126,40 @@ pub(crate) async fn subjects_have_any(
     Ok(found.is_some())
 }
 
-const AMONG: Many =
+const ERASED_AMONG: Many =
     Many::new("SELECT number, tag FROM erased WHERE (number, tag) IN (VALUES {rows})");
+
+const SUBJECTS_AMONG: Many =
+    Many::new("SELECT number, tag FROM subjects WHERE (number, tag) IN (VALUES {rows})");
 
 /// Which of these tags are known as erased persons'.
 pub(crate) async fn erased_among(
     db: &mut Connection,
     tags: &[(&str, Tag)],
 ) -> Result<Vec<(String, Tag)>, DatabaseError> {
-    let mut erased = Vec::new();
-    for row in &AMONG.fetch(db, &[], tags, tag_values).await? {
+    among(&ERASED_AMONG, db, tags).await
+}
+
+/// Which of these tags are subjects'.
+pub(crate) async fn subjects_among(
+    db: &mut Connection,
+    tags: &[(&str, Tag)],
+) -> Result<Vec<(String, Tag)>, DatabaseError> {
+    among(&SUBJECTS_AMONG, db, tags).await
+}
+
+async fn among(
+    statement: &Many,
+    db: &mut Connection,
+    tags: &[(&str, Tag)],
+) -> Result<Vec<(String, Tag)>, DatabaseError> {
+    let mut found = Vec::new();
+    for row in &statement.fetch(db, &[], tags, tag_values).await? {
         if let Some(tag) = Tag::from_slice(row.try_get("tag")?) {
-            erased.push((row.try_get("number")?, tag));
+            found.push((row.try_get("number")?, tag));
         }
     }
-    Ok(erased)
+    Ok(found)
 }
 
 /// Tag and time of the last erasure of a subject, as long as whom it was of is remembered.

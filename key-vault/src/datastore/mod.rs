@@ -26,7 +26,7 @@ pub(crate) use destructions::{
 };
 pub(crate) use erasures::{
     erased_among, erased_forget, erased_forget_subjects, erased_last, erased_mark, subject_erase,
-    subject_tag, subjects_have_any,
+    subject_tag, subjects_among, subjects_have_any,
 };
 pub(crate) use hpke_keys::{
     HpkeKeyRow, hpke_key_by_id, hpke_key_insert, hpke_key_newest, hpke_keys_delete_ended,

@@ -107,10 +107,7 @@ impl Vault {
         let root = Arc::new(RootKey::load(&config.root_key)?);
         let keyring = Arc::new(Keyring::open(config.keyring.clone(), root.clone())?);
         let journal = Arc::new(Journal::new(&config.keyring, root.clone()));
-        let options = PoolOptions {
-            quick_check: true,
-            ..PoolOptions::default()
-        };
+        let options = PoolOptions::default();
         let database =
             Database::open(config.database.clone(), datastore::MIGRATIONS, options).await?;
         let sealed: Option<Vec<u8>> = database

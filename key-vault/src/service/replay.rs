@@ -3,7 +3,9 @@
 //! At the start, and whenever the database is found to have what the journal names: then somebody restored it beneath us, or put
 //! rows back. Nothing that the database says of erasures is taken for a proof.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+
+use sealpost_runtime::Timestamp;
 
 use super::{Vault, blocking, receipts::KEPT};
 use crate::{
@@ -19,7 +21,8 @@ const PIECE: usize = 200;
 const LOOK: usize = 1_000;
 
 impl Vault {
-    /// Erases again all that the journal names and the database still has.
+    /// Erases again all that the journal names and the database still has. Where it has nothing of them, as at every ordinary start,
+    /// that is a look, some sixty persons a statement.
     ///
     /// # Errors
     /// When the journal or the database fails: the vault must then not serve.
@@ -27,8 +30,7 @@ impl Vault {
         let (journal, keyring) = (self.0.journal.clone(), self.0.keyring.clone());
         let (entries, mark) = blocking(move || {
             let mark = keyring.mark()?;
-            journal.trim(mark)?;
-            Ok::<_, VaultError>((journal.entries()?, mark))
+            Ok::<_, VaultError>((journal.trimmed(mark)?, mark))
         })
         .await??;
         let told_since = mark - KEPT;
@@ -37,11 +39,7 @@ impl Vault {
             let mut subjects = Vec::new();
             for entry in piece {
                 match entry.erased {
-                    Erased::Subject(tag) => {
-                        let receipt = self.0.receipts.subject_erased(&entry.number, tag, entry.at);
-                        let is_told = entry.at >= told_since;
-                        subjects.push((entry.clone(), tag, is_told, ReceiptRow::from(receipt)));
-                    }
+                    Erased::Subject(tag) => subjects.push((entry.clone(), tag)),
                     Erased::Number(fingerprint) => {
                         again += u64::from(
                             self.remove_again(&entry.number, fingerprint, entry.at)
@@ -50,6 +48,18 @@ impl Vault {
                     }
                 }
             }
+            let undone = self.undone(subjects, told_since).await?;
+            if undone.is_empty() {
+                continue;
+            }
+            let subjects: Vec<_> = undone
+                .into_iter()
+                .map(|(entry, tag)| {
+                    let receipt = self.0.receipts.subject_erased(&entry.number, tag, entry.at);
+                    let is_told = entry.at >= told_since;
+                    (entry, tag, is_told, ReceiptRow::from(receipt))
+                })
+                .collect();
             again += self
                 .0
                 .database
@@ -82,6 +92,34 @@ impl Vault {
             );
         }
         Ok(())
+    }
+
+    /// Of these erasures, those whose person the database has, and those of late that it does not know of.
+    async fn undone(
+        &self,
+        subjects: Vec<(Entry, Tag)>,
+        told_since: Timestamp,
+    ) -> Result<Vec<(Entry, Tag)>, VaultError> {
+        self.0
+            .database
+            .read("erasures_undone", move |db| {
+                Box::pin(async move {
+                    let name = |(entry, tag): &(Entry, Tag)| (entry.number.clone(), *tag);
+                    let names: Vec<_> = subjects.iter().map(name).collect();
+                    let names: Vec<_> = names.iter().map(|(id, tag)| (id.as_str(), *tag)).collect();
+                    let there = datastore::subjects_among(db, &names).await?;
+                    let there: BTreeSet<_> = there.into_iter().collect();
+                    let known = datastore::erased_among(db, &names).await?;
+                    let known: BTreeSet<_> = known.into_iter().collect();
+                    let is_undone = |one: &(Entry, Tag)| {
+                        let name = name(one);
+                        there.contains(&name) || (one.0.at >= told_since && !known.contains(&name))
+                    };
+                    Ok(subjects.into_iter().filter(is_undone).collect())
+                })
+            })
+            .await
+            .map_err(VaultError::Database)
     }
 
     /// Looks whether the database has what the journal names; replays all when it does.

@@ -1,9 +1,10 @@
-//! The `migrate` command that every service with a database has.
+//! The `migrate` and `check` commands that every service with a database has.
 //!
-//! Owns its words and its report. The owner of the tables runs it; the service itself then runs as a role that can change no table.
+//! Owns their words and reports. The owner of the tables runs `migrate`; the service itself then runs as a role that can change no table.
 
 use std::{
     io::{self, Write},
+    path::PathBuf,
     time::Duration,
 };
 
@@ -11,7 +12,9 @@ use sqlx::Connection as _;
 
 use crate::{
     DatabaseConfig, DatabaseError, DatabaseUrl, DatabaseUrlError, Kind, Migration, grants,
-    migration, source::Source,
+    migration,
+    source::{Purpose, Source},
+    sqlite::{self, Thoroughness},
 };
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -21,6 +24,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub enum DatabaseCommand {
     /// Bring the database to this version's schema, and stop.
     Migrate(MigrateCommand),
+    /// Look a database's file over for damage, and stop: after a restore, or when a disk or a crash gives cause.
+    Check(CheckCommand),
 }
 
 /// Brings the database to this version's schema.
@@ -44,10 +49,22 @@ pub struct MigrateCommand {
     json: bool,
 }
 
-/// Why a `migrate` failed.
+/// Looks a database's file over for damage. It reads all of it, beside the service if that runs.
+#[derive(Clone, clap::Args)]
+pub struct CheckCommand {
+    /// The database's URL, of a file.
+    #[arg(long, value_name = "URL")]
+    database: String,
+
+    /// Report as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Why a command failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum MigrateCommandError {
+pub enum DatabaseCommandError {
     /// The URL is none.
     #[error(transparent)]
     Url(#[from] DatabaseUrlError),
@@ -57,6 +74,12 @@ pub enum MigrateCommandError {
     /// Roles are a server's.
     #[error("--grant-to needs a PostgreSQL database: a file's rights are its permissions")]
     NoRoles,
+    /// A server looks after its own files.
+    #[error("check is for a file: a PostgreSQL server has data checksums and pg_amcheck")]
+    NoFile,
+    /// There is no such file.
+    #[error("there is no database at {0}")]
+    Absent(PathBuf),
     /// The report could not be printed.
     #[error("the report could not be printed")]
     Print(#[from] io::Error),
@@ -66,24 +89,50 @@ impl DatabaseCommand {
     /// Runs the command on a service's `migrations`.
     ///
     /// # Errors
-    /// When the database cannot be opened, migrated or granted.
-    pub async fn run(self, migrations: &[Migration]) -> Result<(), MigrateCommandError> {
+    /// When the database cannot be opened, migrated or granted, or is damaged.
+    pub async fn run(self, migrations: &[Migration]) -> Result<(), DatabaseCommandError> {
         match self {
             Self::Migrate(command) => command.run(migrations).await,
+            Self::Check(command) => command.run().await,
         }
+    }
+}
+
+impl CheckCommand {
+    /// Looks the file over and prints a report of one line.
+    async fn run(self) -> Result<(), DatabaseCommandError> {
+        let config = DatabaseConfig::from(self.database.parse::<DatabaseUrl>()?);
+        match config.url.file() {
+            None => return Err(DatabaseCommandError::NoFile),
+            // Opening would make it.
+            Some(file) if !file.exists() => {
+                return Err(DatabaseCommandError::Absent(file.to_owned()));
+            }
+            Some(_) => {}
+        }
+        let source = Source::new(&config, PATIENCE).await?;
+        let mut connection = source.connect_to(Purpose::Read, PATIENCE).await?;
+        sqlite::look_over(&mut connection, Thoroughness::Full).await?;
+        connection.close().await.map_err(DatabaseError::from)?;
+        let report = if self.json {
+            serde_json::json!({ "damaged": false }).to_string()
+        } else {
+            "no damage".to_owned()
+        };
+        Ok(writeln!(io::stdout(), "{report}")?)
     }
 }
 
 impl MigrateCommand {
     /// Applies what is missing of `migrations`, grants what was asked for, and prints a report of one line.
-    async fn run(self, migrations: &[Migration]) -> Result<(), MigrateCommandError> {
+    async fn run(self, migrations: &[Migration]) -> Result<(), DatabaseCommandError> {
         let config = DatabaseConfig {
             allow_unsafe_durability: self.allow_unsafe_durability,
             ..self.database.parse::<DatabaseUrl>()?.into()
         };
         let source = Source::new(&config, PATIENCE).await?;
         if self.grant_to.is_some() && source.kind() != Kind::Postgres {
-            return Err(MigrateCommandError::NoRoles);
+            return Err(DatabaseCommandError::NoRoles);
         }
         let mut connection = source.connect(PATIENCE).await?;
         let applied = migration::migrate(&mut connection, source.kind(), migrations).await?;

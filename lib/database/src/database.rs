@@ -25,8 +25,6 @@ pub struct PoolOptions {
     pub acquire_timeout: Duration,
     /// How long a unit of work may take on a server, and its commit once more, before its connection is closed.
     pub work_limit: Duration,
-    /// Look for structural damage of a file before use; takes time in proportion to it.
-    pub quick_check: bool,
 }
 
 impl Default for PoolOptions {
@@ -35,7 +33,6 @@ impl Default for PoolOptions {
             readers: 4,
             acquire_timeout: Duration::from_secs(30),
             work_limit: Duration::from_secs(60),
-            quick_check: false,
         }
     }
 }
@@ -67,9 +64,12 @@ impl Database {
     /// Opens the database of `config` and applies what is missing of `migrations`. A file is made when absent, a server's database
     /// is not. A server that does not answer yet is waited for, as long as for a connection.
     ///
+    /// A file that was not closed in order is looked over for damage first, unless that would take long: a log line then says so,
+    /// and the `check` command of every service does it beside the running one. Opening takes no longer the more rows there are.
+    ///
     /// # Errors
-    /// When the file cannot be made private, the server is refused, a setting does not take hold, the database is damaged (if
-    /// asked to look), its migrations are not a prefix of `migrations`, or the role may not apply those that are missing.
+    /// When the file cannot be made private, the server is refused, a setting does not take hold, the database is found damaged,
+    /// its migrations are not a prefix of `migrations`, or the role may not apply those that are missing.
     pub async fn open(
         config: DatabaseConfig,
         migrations: &[Migration],
@@ -77,8 +77,8 @@ impl Database {
     ) -> Result<Self, DatabaseError> {
         let source = Source::new(&config, options.acquire_timeout).await?;
         let mut first = source.connect(options.acquire_timeout).await?;
-        if options.quick_check && source.kind() == Kind::Sqlite {
-            sqlite::quick_check(&mut first).await?;
+        if let Some(unclean) = source.unclean() {
+            unclean.look_over(&mut first).await?;
         }
         migration::migrate(&mut first, source.kind(), migrations).await?;
         first.close().await?;

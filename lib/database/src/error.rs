@@ -41,7 +41,7 @@ pub enum DatabaseError {
         /// What the database reads back.
         found: i64,
     },
-    /// `PRAGMA quick_check` found damage.
+    /// The file was found damaged.
     #[error("the database is damaged; restore it from a backup")]
     Damaged,
     /// The binary's own list of migrations is out of order or names a version twice.

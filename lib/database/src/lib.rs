@@ -103,7 +103,7 @@ pub mod testing;
 mod transaction;
 mod url;
 
-pub use command::{DatabaseCommand, MigrateCommand, MigrateCommandError};
+pub use command::{CheckCommand, DatabaseCommand, DatabaseCommandError, MigrateCommand};
 pub use database::{Checkpoint, Database, PoolOptions};
 pub use error::DatabaseError;
 pub use many::{Many, Value};

@@ -15,7 +15,7 @@ use crate::{
     Connection, DatabaseConfig, DatabaseError, Dialect,
     codes::{self, Failure},
     postgres::{self, Demands},
-    sqlite,
+    sqlite::{self, Unclean},
     url::Place,
 };
 
@@ -48,6 +48,8 @@ pub(crate) enum Purpose {
 pub(crate) struct Source {
     options: AnyConnectOptions,
     session: Session,
+    /// A file that was not closed in order before.
+    unclean: Option<Unclean>,
 }
 
 #[derive(Clone, Copy)]
@@ -63,9 +65,10 @@ impl Source {
         lock_timeout: Duration,
     ) -> Result<Self, DatabaseError> {
         DRIVERS.call_once(install_default_drivers);
+        let mut unclean = None;
         let (url, session) = match config.url.place() {
             Place::Sqlite(file) => {
-                sqlite::prepare_file(file.clone()).await?;
+                unclean = sqlite::prepare_file(file.clone()).await?;
                 (sqlite::driver_url(file)?, Session::Sqlite)
             }
             Place::Postgres(url) => {
@@ -81,7 +84,13 @@ impl Source {
         Ok(Self {
             options: options.disable_statement_logging(),
             session,
+            unclean,
         })
+    }
+
+    /// What is known of a file that was not closed in order before this.
+    pub(crate) fn unclean(&self) -> Option<Unclean> {
+        self.unclean
     }
 
     pub(crate) fn kind(&self) -> Kind {
@@ -98,6 +107,15 @@ impl Source {
 
     /// The first connection, with the reasons in full; a server that does not answer is waited for.
     pub(crate) async fn connect(&self, patience: Duration) -> Result<Connection, DatabaseError> {
+        self.connect_to(Purpose::Write, patience).await
+    }
+
+    /// The same for a purpose.
+    pub(crate) async fn connect_to(
+        &self,
+        purpose: Purpose,
+        patience: Duration,
+    ) -> Result<Connection, DatabaseError> {
         let mut last = sqlx::Error::PoolTimedOut;
         let connected = timeout(patience, async {
             loop {
@@ -115,7 +133,7 @@ impl Source {
             Ok(connected) => connected.map_err(DatabaseError::from_open)?,
             Err(_) => return Err(DatabaseError::from_open(last)),
         };
-        self.settle(&mut connection, Purpose::Write).await?;
+        self.settle(&mut connection, purpose).await?;
         Ok(connection)
     }
 

@@ -2,7 +2,7 @@
 
 use crate::EnvelopeError;
 
-/// A source of unpredictable bytes. Only a generator of test vectors may implement it over anything predictable.
+/// A source of unpredictable bytes. Only a generator of test vectors, or a measurement, may implement it over anything predictable.
 pub trait Entropy {
     /// Fills `bytes`.
     ///

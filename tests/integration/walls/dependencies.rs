@@ -146,16 +146,15 @@ fn shared_libraries_hold_no_domain() {
 }
 
 #[test]
-fn no_manifest_arms_the_failpoints() {
-    let features = |graph: &Graph| {
-        let found = graph.features("sealpost-failpoints");
-        found.into_iter().map(str::to_owned).collect::<Vec<_>>()
-    };
-    assert_eq!(features(&Graph::load_ordinary()), Vec::<String>::new());
-    assert!(
-        features(&Graph::load()).contains(&"armed".to_owned()),
-        "the control"
-    );
+fn no_manifest_arms_the_failpoints_or_shows_measurements_the_vaults_inside() {
+    let (ordinary, all) = (Graph::load_ordinary(), Graph::load());
+    for (package, feature) in [
+        ("sealpost-failpoints", "armed"),
+        ("sealpost-key-vault", "measured"),
+    ] {
+        assert!(ordinary.features(package).is_empty(), "{package}");
+        assert!(all.features(package).contains(feature), "the control");
+    }
 }
 
 #[test]

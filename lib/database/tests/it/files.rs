@@ -2,8 +2,9 @@
 
 use std::{collections::BTreeSet, os::unix::fs::PermissionsExt, path::Path};
 
+use clap::Parser as _;
 use sealpost_database::{
-    Checkpoint, DatabaseError, PoolOptions,
+    Checkpoint, DatabaseCommand, DatabaseCommandError, DatabaseError, PoolOptions,
     sqlx::{query, query_scalar},
 };
 
@@ -122,39 +123,88 @@ async fn closing_empties_the_log_and_refuses_later_work() {
         Err(DatabaseError::Closed)
     ));
 
-    let database = open(
-        &fixture.folder,
-        PoolOptions {
-            quick_check: true,
-            ..PoolOptions::default()
-        },
-    )
-    .await
-    .unwrap();
+    let database = open(&fixture.folder, PoolOptions::default()).await.unwrap();
     assert_eq!(ids(&database).await.0, BTreeSet::from([1]));
 }
 
 #[tokio::test]
-async fn a_damaged_database_is_refused_when_asked_to_look() {
+async fn a_file_that_was_not_closed_in_order_is_looked_over_at_the_next_start() {
+    let fixture = Fixture::new().await;
+    let long = fixture.database.run_tx("long", |tx| {
+        Box::pin(async move {
+            query("INSERT INTO lefts (id, content) VALUES (1, zeroblob(100000))")
+                .execute(&mut **tx)
+                .await?;
+            Ok::<_, DatabaseError>(())
+        })
+    });
+    long.await.unwrap();
+    let _ = fixture.database.checkpoint().await.unwrap();
+    insert(&fixture.database, 400).await.unwrap();
+    // What a kill leaves: the file and its log.
+    let copy = tempfile::tempdir().unwrap();
+    let [file, log] = [fixture.file(), fixture.file().with_extension("db-wal")];
+    let take = |damage: bool| {
+        let mut bytes = std::fs::read(&file).unwrap();
+        if damage {
+            // A page that the log does not have.
+            let page = bytes.len() / 2 / 4096 * 4096;
+            bytes[page..page + 4096].fill(0xff);
+        }
+        let state = copy.path().join("state");
+        std::fs::create_dir_all(&state).unwrap();
+        let to = |path: &Path| state.join(path.file_name().unwrap());
+        let _ = std::fs::remove_file(to(&file.with_extension("db-shm")));
+        std::fs::write(to(&file), bytes).unwrap();
+        std::fs::copy(&log, to(&log)).unwrap();
+    };
+    take(false);
+    let database = open(&copy, PoolOptions::default()).await.unwrap();
+    assert!(ids(&database).await.0.contains(&400));
+    database.close().await.unwrap();
+
+    take(true);
+    let refused = open(&copy, PoolOptions::default()).await;
+    assert!(
+        matches!(refused, Err(DatabaseError::Damaged)),
+        "{refused:?}"
+    );
+}
+
+#[tokio::test]
+async fn the_check_command_finds_damage_and_makes_no_file() {
+    #[derive(clap::Parser)]
+    struct Program {
+        #[command(subcommand)]
+        command: DatabaseCommand,
+    }
+    let check = async |file: &Path| {
+        let url = format!("sqlite:{}", file.display());
+        let program = Program::parse_from(["service", "check", "--database", &url]);
+        program.command.run(&[]).await
+    };
     let fixture = Fixture::new().await;
     for id in 0..400 {
         insert(&fixture.database, id).await.unwrap();
     }
+    check(&fixture.file()).await.unwrap();
     fixture.database.close().await.unwrap();
     let mut bytes = std::fs::read(fixture.file()).unwrap();
     let end = bytes.len();
     bytes[end - 4096..].fill(0xff);
     std::fs::write(fixture.file(), bytes).unwrap();
-    let refused = open(
-        &fixture.folder,
-        PoolOptions {
-            quick_check: true,
-            ..PoolOptions::default()
-        },
-    )
-    .await;
-    assert!(
-        matches!(refused, Err(DatabaseError::Damaged)),
-        "{refused:?}"
+    let found = check(&fixture.file()).await.unwrap_err();
+    assert_eq!(
+        found.to_string(),
+        "the database is damaged; restore it from a backup"
     );
+    // In order, as far as anybody can see: a start takes no time for it.
+    open(&fixture.folder, PoolOptions::default()).await.unwrap();
+
+    let absent = fixture.folder.path().join("absent.db");
+    assert!(matches!(
+        check(&absent).await,
+        Err(DatabaseCommandError::Absent(_))
+    ));
+    assert!(!absent.exists());
 }
