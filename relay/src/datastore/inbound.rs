@@ -114,6 +114,7 @@ pub(super) async fn inbound_put(
         ]
     });
     let places = places(&inserted.await?)?;
+    damaged((places.len() == rows.len()).then_some(()))?;
     // One that was there may be free, with nothing but what is over until now.
     let all_began = held.len() + free.len() == conversations;
     if !free.is_empty() || !all_began && conversation_waits(tx, now).await? {
