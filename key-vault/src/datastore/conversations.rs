@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet};
 
 use sealpost_database::{
     Connection, DatabaseError, Many, Row, Tx, Value,
-    sqlx::{Row as _, query_scalar},
+    sqlx::{Row as _, query, query_scalar},
 };
 
 use super::{COUNT_LIMIT, int, uint};
@@ -48,18 +48,19 @@ pub(crate) struct ConversationWrite {
 }
 
 const FIND: Many = Many::new(
-    "SELECT number, subject_id, tag, row_version, sealed FROM subjects WHERE (number, subject_id) IN (VALUES {rows})",
+    "SELECT s.number, s.subject_id, s.tag, s.row_version, s.sealed FROM (VALUES {rows}) AS v CROSS JOIN subjects AS s
+     WHERE s.number = v.column1 AND s.subject_id = v.column2",
 );
 
 const FIND_SESSIONS: Many = Many::new(
-    "SELECT number, subject_id, device_id, row_version, sealed FROM sessions
-     WHERE (number, subject_id) IN (VALUES {rows}) ORDER BY device_id",
+    "SELECT s.number, s.subject_id, s.device_id, s.row_version, s.sealed FROM (VALUES {rows}) AS v CROSS JOIN sessions AS s
+     WHERE s.number = v.column1 AND s.subject_id = v.column2",
 );
 
 /// The mark of an erasure stands before a row that somebody put back.
 const FIND_BY_TAG: Many = Many::new(
-    "SELECT number, subject_id, tag, row_version, sealed FROM subjects AS s
-     WHERE (number, tag) IN (VALUES {rows}) AND NOT EXISTS
+    "SELECT s.number, s.subject_id, s.tag, s.row_version, s.sealed FROM (VALUES {rows}) AS v CROSS JOIN subjects AS s
+     WHERE s.number = v.column1 AND s.tag = v.column2 AND NOT EXISTS
          (SELECT 1 FROM erased AS e WHERE e.number = s.number AND e.tag = s.tag)",
 );
 
@@ -80,9 +81,6 @@ const PUT_SESSIONS: Many = Many::new(
      ON CONFLICT (number, subject_id, device_id)
      DO UPDATE SET row_version = excluded.row_version, sealed = excluded.sealed",
 );
-
-const DELETE_SESSIONS: Many =
-    Many::new("DELETE FROM sessions WHERE (number, subject_id, device_id) IN (VALUES {rows})");
 
 /// Which conversation: its number and its subject.
 pub(crate) type Name<'a> = (&'a str, SubjectId);
@@ -164,19 +162,17 @@ pub(crate) async fn conversations_write(
         .iter()
         .filter(|write| written.contains(&name(write)))
         .collect();
-    let removed: Vec<_> = ours
-        .iter()
-        .flat_map(|write| write.removed.iter().map(move |device| (write, *device)))
-        .collect();
-    DELETE_SESSIONS
-        .execute(tx, &[], &removed, |(write, device)| {
-            [
-                write.number.as_str().into(),
-                (&write.subject.id.0).into(),
-                i64::from(*device).into(),
-            ]
-        })
-        .await?;
+    // Rare: a device that is gone, or another identity.
+    for write in &ours {
+        for device in &write.removed {
+            query("DELETE FROM sessions WHERE number = $1 AND subject_id = $2 AND device_id = $3")
+                .bind(&write.number)
+                .bind(&write.subject.id.0[..])
+                .bind(i64::from(*device))
+                .execute(&mut **tx)
+                .await?;
+        }
+    }
     let sessions: Vec<_> = ours
         .iter()
         .flat_map(|write| write.sessions.iter().map(move |session| (write, session)))

@@ -126,11 +126,13 @@ pub(crate) async fn subjects_have_any(
     Ok(found.is_some())
 }
 
-const ERASED_AMONG: Many =
-    Many::new("SELECT number, tag FROM erased WHERE (number, tag) IN (VALUES {rows})");
+const ERASED_AMONG: Many = Many::new(
+    "SELECT e.number, e.tag FROM (VALUES {rows}) AS v CROSS JOIN erased AS e WHERE e.number = v.column1 AND e.tag = v.column2",
+);
 
-const SUBJECTS_AMONG: Many =
-    Many::new("SELECT number, tag FROM subjects WHERE (number, tag) IN (VALUES {rows})");
+const SUBJECTS_AMONG: Many = Many::new(
+    "SELECT s.number, s.tag FROM (VALUES {rows}) AS v CROSS JOIN subjects AS s WHERE s.number = v.column1 AND s.tag = v.column2",
+);
 
 /// Which of these tags are known as erased persons'.
 pub(crate) async fn erased_among(

@@ -21,8 +21,8 @@ pub(crate) struct PendingRow {
 }
 
 const FIND: Many = Many::new(
-    "SELECT ciphertext_sha256, record, identity_changed FROM pending
-     WHERE (ciphertext_sha256, number) IN (VALUES {rows})",
+    "SELECT p.ciphertext_sha256, p.record, p.identity_changed FROM (VALUES {rows}) AS v CROSS JOIN pending AS p
+     WHERE p.ciphertext_sha256 = v.column1 AND p.number = v.column2",
 );
 
 const INSERT: Many = Many::new(
@@ -30,8 +30,10 @@ const INSERT: Many = Many::new(
          identity_changed, record) VALUES {rows}",
 );
 
-const DELETE: Many =
-    Many::new("DELETE FROM pending WHERE (ciphertext_sha256, number) IN (VALUES {rows})");
+const DELETE: Many = Many::new(
+    "DELETE FROM pending WHERE ciphertext_sha256 IN (SELECT p.ciphertext_sha256 FROM (VALUES {rows}) AS v CROSS JOIN pending AS p
+         WHERE p.ciphertext_sha256 = v.column1 AND p.number = v.column2)",
+);
 
 /// What a repeat needs: the ciphertext's digest, the record, and whether the identity key changed with it.
 pub(crate) type Found = (Vec<u8>, Vec<u8>, bool);

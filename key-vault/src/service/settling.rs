@@ -20,7 +20,7 @@ use crate::{
     datastore::{self, ConversationWrite, Door, PendingRow},
     number::Number,
     prekey_shelf::{KemUse, Spent},
-    shards::{Fence, Shard, View},
+    shards::{Fence, Rows, Shard, View},
 };
 
 /// What a conversation leaves to write.
@@ -53,6 +53,8 @@ pub(super) struct Settled {
     moved: BTreeSet<NumberId>,
     /// Conversations that another writer had moved on, of which nothing was written.
     contended: BTreeSet<Key>,
+    /// The rows of the shards, when they were read, and at which count of their changes.
+    read: Option<(u64, Rows)>,
 }
 
 impl Settled {
@@ -81,6 +83,10 @@ impl Vault {
             Box::pin(async move { vault.settle_in(tx, &work).await })
         });
         let settled = settled.await?;
+        // Not before the commit: what was seen could still have been undone.
+        if let Some((changes, rows)) = &settled.read {
+            self.0.leases.read_at(*changes, rows.clone());
+        }
         for number in &settled.moved {
             self.0.numbers.forget(number);
         }
@@ -96,8 +102,10 @@ impl Vault {
             .collect();
         let ids: Vec<&str> = known.keys().copied().collect();
         let door = datastore::door(tx, &ids).await?;
+        let (fence, read) = self.fence(tx, &door, &work.view).await?;
         let mut settled = Settled {
-            fence: self.fence(tx, &door, &work.view).await?,
+            fence,
+            read,
             moved: moved(&known, &door),
             contended: BTreeSet::new(),
         };
@@ -128,27 +136,30 @@ impl Vault {
         Ok(settled)
     }
 
-    /// The fence of an open transaction, for work that began under `view`.
-    async fn fence(&self, tx: &mut Tx, door: &Door, view: &View) -> Result<Fence, VaultError> {
+    /// The fence of an open transaction, for work that began under `view`; and the rows, when they had to be read.
+    async fn fence(
+        &self,
+        tx: &mut Tx,
+        door: &Door,
+        view: &View,
+    ) -> Result<(Fence, Option<(u64, Rows)>), VaultError> {
         let leases = &self.0.leases;
         let known = door
             .shard_changes
             .and_then(|changes| leases.rows_at(changes));
-        let rows = match known {
-            Some(rows) => rows,
+        let (rows, read) = match known {
+            Some(rows) => (rows, None),
             None => {
                 let rows = Arc::new(datastore::shards_of(tx, &leases.name).await?);
-                if let Some(changes) = door.shard_changes {
-                    leases.read_at(changes, rows.clone());
-                }
-                rows
+                let read = door.shard_changes.map(|changes| (changes, rows.clone()));
+                (rows, read)
             }
         };
         let fence = Fence::new(&rows, view);
         if !fence.agrees(&rows, view) {
             leases.look_soon();
         }
-        Ok(fence)
+        Ok((fence, read))
     }
 }
 

@@ -38,7 +38,7 @@ pub(crate) struct Leases {
 }
 
 /// Shards and their tokens.
-type Rows = Arc<Vec<(Shard, u64)>>;
+pub(crate) type Rows = Arc<Vec<(Shard, u64)>>;
 
 impl Leases {
     /// A vault that holds nothing yet. `incarnation` is random.

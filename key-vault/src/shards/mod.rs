@@ -17,7 +17,7 @@ use std::{fmt, sync::Arc};
 use sealpost_envelope::{NumberId, Peer, kdf::sha256};
 
 pub(crate) use fence::Fence;
-pub(crate) use leases::{Leases, View};
+pub(crate) use leases::{Leases, Rows, View};
 pub(crate) use plan::{Move, leave, settle};
 pub(crate) use pulse::{BEAT, Member, Pulse};
 

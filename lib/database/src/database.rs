@@ -14,6 +14,7 @@ use crate::{
     notices::Hub,
     source::{Purpose, Source},
     sqlite, transaction,
+    writing::Writing,
 };
 
 /// How a database is opened.
@@ -56,6 +57,7 @@ pub struct Database(Arc<Open>);
 struct Open {
     source: Source,
     writer: Lender,
+    writing: Writing,
     reader: Lender,
     hub: Hub,
 }
@@ -90,12 +92,15 @@ impl Database {
             patience: options.acquire_timeout,
             limit: (source.kind() == Kind::Postgres).then_some(options.work_limit),
         };
+        let hub = Hub::default();
+        // One connection writes: units of work queue for it in this process, first come first served, rather than meet each other at
+        // the database's lock. It also keeps their order, on a server too.
+        let writer = lender(Purpose::Write, 1);
         Ok(Self(Arc::new(Open {
-            // One connection writes: units of work queue for it in this process, first come first served, rather than meet each
-            // other at the database's lock. It also keeps their order, on a server too.
-            writer: lender(Purpose::Write, 1),
+            writing: Writing::start(writer.clone(), hub.clone()),
+            writer,
             reader: lender(Purpose::Read, options.readers.max(1)),
-            hub: Hub::default(),
+            hub,
             source,
         })))
     }
@@ -114,9 +119,9 @@ impl Database {
 
     /// Runs `work` in a writing transaction, `name`d in the metrics, and commits what it did.
     ///
-    /// The work runs in a task of its own: dropping this future does not stop it. It may run several
-    /// times, each on a fresh transaction, so it clones what it consumes and has no effect outside
-    /// the transaction. It must not start another unit of work, call another process or compute at length: there is one writer,
+    /// The work runs in the writer's task: dropping this future does not stop it. Units that queue at the same time share a
+    /// transaction; all of them are answered once it is committed. A unit may run several times, each on a fresh transaction, so
+    /// it clones what it consumes and has no effect outside the transaction; what it saw may still be undone until it is answered. It must not start another unit of work, call another process or compute at length: there is one writer,
     /// on a server over all replicas, and it has it.
     ///
     /// # Errors
@@ -132,7 +137,7 @@ impl Database {
         T: Send + 'static,
         E: From<DatabaseError> + Error + Send + 'static,
     {
-        transaction::write(self.0.writer.clone(), self.0.hub.clone(), name, work).await
+        self.0.writing.run(name, work).await
     }
 
     /// Runs `work` on one snapshot of what was committed, `name`d in the metrics. It cannot write.

@@ -102,6 +102,7 @@ mod tenancy;
 pub mod testing;
 mod transaction;
 mod url;
+mod writing;
 
 pub use command::{CheckCommand, DatabaseCommand, DatabaseCommandError, MigrateCommand};
 pub use database::{Checkpoint, Database, PoolOptions};

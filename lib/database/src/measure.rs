@@ -8,6 +8,11 @@ const TRANSACTIONS: &str = "sealpost_database_transactions_total";
 const SECONDS: &str = "sealpost_database_transaction_seconds";
 const RETRIES: &str = "sealpost_database_transaction_retries_total";
 
+/// Units that share a transaction.
+pub(crate) fn group(units: usize) {
+    metrics::histogram!("sealpost_database_group_units").record(units as f64);
+}
+
 /// How a unit of work ended.
 #[derive(Clone, Copy)]
 pub(crate) enum Outcome {

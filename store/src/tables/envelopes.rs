@@ -26,8 +26,8 @@ pub(crate) const ERASURE: Erasure = Erasure {
 };
 
 pub(crate) const FIND: Many = Many::new(
-    "SELECT phone_number_id, ciphertext_sha256, appended_at FROM envelopes \
-     WHERE (phone_number_id, ciphertext_sha256) IN (VALUES {rows})",
+    "SELECT e.phone_number_id, e.ciphertext_sha256, e.appended_at FROM (VALUES {rows}) AS v CROSS JOIN envelopes AS e \
+     WHERE e.phone_number_id = v.column1 AND e.ciphertext_sha256 = v.column2",
 );
 
 const INSERT: Many = Many::new(

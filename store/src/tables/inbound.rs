@@ -26,8 +26,9 @@ pub(crate) const ERASURE: Erasure = Erasure {
 };
 
 pub(crate) const FIND: Many = Many::new(
-    "SELECT phone_number_id, message_id, tag, retention_seconds, epoch_start, appended_at FROM inbound \
-     WHERE (phone_number_id, message_id, tag) IN (VALUES {rows})",
+    "SELECT i.phone_number_id, i.message_id, i.tag, i.retention_seconds, i.epoch_start, i.appended_at \
+     FROM (VALUES {rows}) AS v CROSS JOIN inbound AS i \
+     WHERE i.phone_number_id = v.column1 AND i.message_id = v.column2 AND i.tag = v.column3",
 );
 
 /// Of several consumers that chose the same message id, the first one's.

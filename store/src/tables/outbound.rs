@@ -29,8 +29,9 @@ pub(crate) const ERASURE: Erasure = Erasure {
 };
 
 pub(crate) const FIND: Many = Many::new(
-    "SELECT phone_number_id, message_id, tag, retention_seconds, epoch_start, digest, appended_at, status, attempt \
-     FROM outbound WHERE (phone_number_id, message_id) IN (VALUES {rows})",
+    "SELECT o.phone_number_id, o.message_id, o.tag, o.retention_seconds, o.epoch_start, o.digest, o.appended_at, o.status, \
+     o.attempt FROM (VALUES {rows}) AS v CROSS JOIN outbound AS o \
+     WHERE o.phone_number_id = v.column1 AND o.message_id = v.column2",
 );
 
 pub(crate) const LOAD: &str = "SELECT phone_number_id, tag, message_id, retention_seconds, epoch_start, sequence, \

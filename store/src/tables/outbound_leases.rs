@@ -50,8 +50,8 @@ pub(crate) const ELSEWHERE: Many = Many::new(
 );
 
 pub(crate) const LEASE: Many = Many::new(
-    "UPDATE outbound SET lease_owner = $1, lease_until = $2 \
-     WHERE (phone_number_id, message_id) IN (VALUES {rows})",
+    "UPDATE outbound SET lease_owner = $1, lease_until = $2 FROM (VALUES {rows}) AS v \
+     WHERE outbound.phone_number_id = v.column1 AND outbound.message_id = v.column2",
 );
 
 pub(crate) const RELEASE: &str = "UPDATE outbound SET lease_until = 0 WHERE (phone_number_id, message_id) IN \
