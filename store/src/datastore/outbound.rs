@@ -21,7 +21,7 @@ use crate::{
     record::{Direction, Record},
     tables::{
         departures::departures,
-        events::events_delete_record,
+        events::{About, events_delete_record},
         outbound::{NewOutbound, outbound_delete, outbound_find, outbound_insert},
         outbound_leases::conversations_elsewhere,
     },
@@ -198,9 +198,16 @@ async fn append_one(
     }
     if let Some(kept) = kept {
         // Its epoch is over and nobody has deleted it yet: it is as good as gone.
-        let (number, id) = key;
-        events_delete_record(tx, number, kept.tag, id, Direction::Outbound).await?;
-        outbound_delete(tx, number, id).await?;
+        let (number, message_id) = key;
+        let about = About {
+            number,
+            direction: Direction::Outbound,
+            message_id,
+            tag: kept.tag,
+            epoch: kept.epoch,
+        };
+        events_delete_record(tx, about).await?;
+        outbound_delete(tx, number, message_id).await?;
     }
     gate.admit(tx, record.epoch).await?;
     let hands = hands(tx, item).await?;

@@ -24,8 +24,11 @@ pub(crate) const ERASURE: Erasure = Erasure {
          (SELECT phone_number_id, cursor FROM events WHERE retention_seconds = $1 AND epoch_start = $2 LIMIT $3)",
     epoch_count: "SELECT count(*) FROM \
          (SELECT 1 FROM events WHERE retention_seconds = $1 AND epoch_start = $2 LIMIT $3) AS found",
+    // Epoch by epoch, of which a few hundred live: every row's epoch is known. The join keeps its order on SQLite.
     tag_delete: "DELETE FROM events WHERE (phone_number_id, cursor) IN \
-         (SELECT phone_number_id, cursor FROM events WHERE phone_number_id = $1 AND tag = $2 LIMIT $3)",
+         (SELECT e.phone_number_id, e.cursor FROM epochs AS s CROSS JOIN events AS e \
+          WHERE e.retention_seconds = s.retention_seconds AND e.epoch_start = s.epoch_start \
+          AND e.phone_number_id = $1 AND e.tag = $2 LIMIT $3)",
 };
 
 const INSERT: Many = Many::new(
@@ -55,7 +58,8 @@ pub(crate) const LIST_BARE: &str = "SELECT e.phone_number_id, e.cursor, e.kind, 
 /// The planner would walk the number's events for a plain condition; the inner query has the index to itself.
 pub(crate) const DELETE_RECORD: &str = "DELETE FROM events WHERE (phone_number_id, cursor) IN \
      (SELECT phone_number_id, cursor FROM events \
-      WHERE phone_number_id = $1 AND tag = $2 AND message_id = $3 AND direction = $4)";
+      WHERE retention_seconds = $1 AND epoch_start = $2 AND phone_number_id = $3 AND tag = $4 AND message_id = $5 \
+      AND direction = $6)";
 
 /// What happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -218,16 +222,15 @@ fn event_at(row: &Row, with_record: bool, now: Timestamp) -> Result<Event, sqlx:
 /// Deletes the few events of one record that is about to be replaced.
 pub(crate) async fn events_delete_record(
     tx: &mut Tx,
-    number: &PhoneNumberId,
-    tag: Tag,
-    message_id: MessageId,
-    direction: Direction,
+    about: About<'_>,
 ) -> Result<(), DatabaseError> {
     query(DELETE_RECORD)
-        .bind(number.as_str())
-        .bind(tag.as_slice())
-        .bind(message_id.as_slice())
-        .bind(direction.column())
+        .bind(i64::from(about.epoch.retention_seconds))
+        .bind(column(about.epoch.start_seconds))
+        .bind(about.number.as_str())
+        .bind(about.tag.as_slice())
+        .bind(about.message_id.as_slice())
+        .bind(about.direction.column())
         .execute(&mut **tx)
         .await?;
     Ok(())

@@ -54,6 +54,12 @@ pub const MIGRATIONS: &[Migration] = &[
         include_str!("../../migrations/sqlite/0004_last_call.sql"),
         include_str!("../../migrations/postgres/0004_last_call.sql"),
     ),
+    Migration::new(
+        5,
+        "fewer_indexes",
+        include_str!("../../migrations/sqlite/0005_fewer_indexes.sql"),
+        include_str!("../../migrations/postgres/0005_fewer_indexes.sql"),
+    ),
 ];
 
 /// How the rows of an epoch or a person leave one table. Epochs bind (retention, start, limit), persons (number, tag, limit).
