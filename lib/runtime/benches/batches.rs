@@ -14,13 +14,13 @@ use futures::future::{BoxFuture, join_all};
 use http::uri::PathAndQuery;
 use sealpost_runtime::batch::{BatchAnswers, BatchLane, Gather, Hop, LaneSettings, serve_batches};
 use tokio::{net::TcpListener, runtime::Runtime};
-use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
+use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{
     Request, Response, Status, Streaming,
     body::Body,
     server::{Grpc, NamedService, StreamingService},
-    transport::{Channel, Endpoint, Server},
+    transport::{Channel, Endpoint, Server, server::TcpIncoming},
 };
 use tonic_prost::ProstCodec;
 use tower::Service;
@@ -112,8 +112,13 @@ impl StreamingService<Batch> for Echo {
 async fn lane() -> BatchLane<EchoHop> {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let router = Server::builder().tcp_nodelay(true).add_service(Echo);
-    tokio::spawn(router.serve_with_incoming(TcpListenerStream::new(listener)));
+    // As our own listener does: else an answer waits for an acknowledgement that is held back.
+    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+    tokio::spawn(
+        Server::builder()
+            .add_service(Echo)
+            .serve_with_incoming(incoming),
+    );
     let endpoint = Endpoint::from_shared(format!("http://{address}")).unwrap();
     let hop = EchoHop(endpoint.tcp_nodelay(true).connect_lazy());
     BatchLane::start(hop, LaneSettings::new("bench"), CancellationToken::new())
