@@ -41,12 +41,20 @@ pub enum Beside {
 impl Beside {
     /// Numbers that it needs beside those that count.
     pub const fn numbers(self) -> usize {
-        matches!(self, Self::Flood) as usize
+        match self {
+            Self::Nobody | Self::Stuck => 0,
+            Self::Flood => 1,
+        }
     }
 
     /// Consumers that it needs beside those that count.
     pub const fn consumers(self) -> usize {
-        !matches!(self, Self::Nobody) as usize
+        match self {
+            Self::Nobody => 0,
+            Self::Stuck => 1,
+            // A conversation has one message on its way at a time: one alone floods nobody.
+            Self::Flood => 64,
+        }
     }
 }
 

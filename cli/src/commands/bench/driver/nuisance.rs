@@ -32,7 +32,7 @@ struct Sender {
     desk: Desk,
     client: Client,
     number: NumberId,
-    peer: Peer,
+    peers: Vec<Peer>,
     next: AtomicU64,
 }
 
@@ -46,11 +46,13 @@ impl Nuisance {
             Beside::Flood => plan.numbers,
         };
         let number = suite.run.numbers.get(number).context("one number more")?;
+        let others = plan.consumers..plan.everybody();
+        let peers = others.map(|consumer| Peer::new(&plan.phone(consumer)));
         let sender = Sender {
             desk: desk.clone(),
             client: client(suite)?,
             number: number.phone_number_id.parse()?,
-            peer: Peer::new(&plan.phone(plan.consumers))?,
+            peers: peers.collect::<Result<_, _>>()?,
             next: AtomicU64::new(0),
         };
         Ok(Some(Self {
@@ -85,7 +87,7 @@ impl Sender {
         let turn = self.next.fetch_add(1, Ordering::Relaxed);
         let outbound = Outbound {
             phone_number_id: self.number.clone(),
-            to: self.peer.clone(),
+            to: self.peers[turn as usize % self.peers.len()].clone(),
             category: Category::Utility,
             content: content::text(header.text(plan.size)),
             idempotency_key: IdempotencyKey::new(format!("{:x}-beside-{turn:x}", plan.run))?,
