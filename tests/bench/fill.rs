@@ -5,7 +5,9 @@
 
 use anyhow::{Context, ensure};
 use sealpost_database::Connection;
-use sealpost_database::sqlx::{AssertSqlSafe, Connection as _, query, query_scalar, raw_sql};
+use sealpost_database::sqlx::{
+    AssertSqlSafe, Connection as _, query, query_as, query_scalar, raw_sql,
+};
 use sealpost_tests::database::connect;
 use sealpost_tests::progress;
 
@@ -128,10 +130,27 @@ impl Filling {
     }
 
     /// So many records more, of an epoch whose key is destroyed.
-    pub async fn expired(&mut self, count: u64) -> anyhow::Result<()> {
-        let epoch = Some(self.destroyed_epoch().await?);
+    pub async fn expired(&mut self, count: u64, epoch: (i64, i64)) -> anyhow::Result<()> {
+        let epoch = Some(epoch);
         self.copies(&OUTBOUND, count, "status = 3", epoch).await?;
         self.copies(&EVENTS, 2 * count, "kind = 2", epoch).await
+    }
+
+    /// How many records and events an epoch has.
+    pub async fn of_epoch(&mut self, (retention, start): (i64, i64)) -> anyhow::Result<i64> {
+        let mut sum = 0;
+        for table in [OUTBOUND.table, EVENTS.table] {
+            let sql = format!(
+                "SELECT count(*) FROM {table} WHERE retention_seconds = $1 AND epoch_start = $2"
+            );
+            let count: i64 = query_scalar(AssertSqlSafe(sql))
+                .bind(retention)
+                .bind(start)
+                .fetch_one(&mut self.connection)
+                .await?;
+            sum += count;
+        }
+        Ok(sum)
     }
 
     /// Brings the statistics up to date and gives the connection back.
@@ -145,18 +164,12 @@ impl Filling {
         Ok(self.connection.close().await?)
     }
 
-    /// The last epoch whose key the vault has destroyed.
-    async fn destroyed_epoch(&mut self) -> anyhow::Result<(i64, i64)> {
-        let mut one = async |column: &str| -> anyhow::Result<i64> {
-            let sql = format!(
-                "SELECT {column} FROM epochs WHERE state = 3 ORDER BY epoch_start DESC LIMIT 1"
-            );
-            let found = query_scalar(AssertSqlSafe(sql))
-                .fetch_optional(&mut self.connection)
-                .await?;
-            found.context("the store knows no destroyed epoch")
-        };
-        Ok((one("retention_seconds").await?, one("epoch_start").await?))
+    /// Of retention's database: the last epoch that there is a receipt for, its class and its start in seconds.
+    pub async fn destroyed_epoch(&mut self) -> anyhow::Result<(i64, i64)> {
+        let sql = "SELECT retention_seconds, epoch_start FROM receipts \
+             WHERE epoch_start IS NOT NULL ORDER BY receipt_id DESC LIMIT 1";
+        let found = query_as(sql).fetch_optional(&mut self.connection).await?;
+        found.context("there is no receipt of an epoch")
     }
 
     async fn up_to(&mut self, copies: &Copies, count: u64, of: &str) -> anyhow::Result<()> {

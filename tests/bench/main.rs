@@ -51,11 +51,13 @@ enum What {
 async fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
     let mut results = Results::open(&arguments.docs)?;
-    match arguments.what {
-        What::Standard(set) => set.run(&Bench::find()?, &mut results).await?,
-        What::Growth(set) => set.run(&Bench::find()?, &mut results).await?,
-        What::Overload(set) => set.run(&Bench::find()?, &mut results).await?,
-        What::Render => {}
-    }
-    pages::render(&results, &arguments.docs)
+    let outcome = match arguments.what {
+        What::Standard(set) => set.run(&Bench::find()?, &mut results).await,
+        What::Growth(set) => set.run(&Bench::find()?, &mut results).await,
+        What::Overload(set) => set.run(&Bench::find()?, &mut results).await,
+        What::Render => Ok(()),
+    };
+    // What was measured before something went wrong is shown too.
+    pages::render(&results, &arguments.docs)?;
+    outcome
 }

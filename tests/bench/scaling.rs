@@ -89,6 +89,7 @@ fn check(runs: &[Value], cores: f64) -> String {
 
 /// What each service takes.
 fn services(database: &str, report: &Value) -> String {
+    let server = cpu_us(report, "postgres");
     let row = |service: &&str| {
         let micros = cpu_us(report, service);
         let writes = WRITERS.contains(service);
@@ -97,7 +98,7 @@ fn services(database: &str, report: &Value) -> String {
             shown(micros),
             shown(1e6 / micros.max(1e-9)),
             if writes && micros > 0.0 {
-                shown(1e6 / micros)
+                shown(1e6 / (micros + server))
             } else {
                 "–".to_owned()
             },
@@ -118,7 +119,7 @@ fn services(database: &str, report: &Value) -> String {
     ]);
     format!(
         "Messages out on {database}, 512 in flight. Messages a core = 10⁶ ÷ µs. A writer is one thread: were all of a service's time its \
-         writer's, it would end at the same figure, so that this is the least at which a database saturates. Core hours a million \
+         writer's, and all of the database server's too, it would end there: the least at which a database saturates. Core hours a million \
          messages = µs ÷ 3,600; dollars at {CORE_HOUR} a core hour.\n\n{}",
         table(
             [
@@ -142,7 +143,8 @@ fn billion(database: &str, report: &Value) -> String {
     let writer = WRITERS
         .iter()
         .map(|service| cpu_us(report, service))
-        .fold(0.0, f64::max);
+        .fold(0.0, f64::max)
+        + cpu_us(report, "postgres");
     let cell = BUSY * 1e6 / writer.max(1e-9);
     let cells = (peak / cell).ceil();
     let written: f64 = entries(report, "/processes")

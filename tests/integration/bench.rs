@@ -103,7 +103,7 @@ async fn bench_establishes_a_session_for_each_message_when_told_to() -> anyhow::
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn bench_offers_more_than_is_taken_and_counts_what_is_refused() -> anyhow::Result<()> {
+async fn bench_sends_on_a_schedule_whatever_becomes_of_the_messages() -> anyhow::Result<()> {
     let arguments = [
         &SHORT[..],
         &[

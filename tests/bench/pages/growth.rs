@@ -41,10 +41,12 @@ pub fn tables(set: &Value) -> String {
     for run in entries(set, "/deletion") {
         let rows = [row("without", &run["without"]), row("with", &run["with"])];
         text.push_str(&format!(
-            "Retention deletes {} records past their time, {} rows with their events, in {} s while messages flow:\n\n",
+            "Retention deletes {} records past their time, {} rows with their events; the last was gone {} s after messages began to \
+             flow, of which {} s were measured after a warm-up:\n\n",
             grouped(at(run, "/expired")),
             grouped(at(run, "/deleted_rows")),
-            shown(at(run, "/deleting_seconds"))
+            shown(at(run, "/gone_after_s")),
+            shown(at(run, "/with/seconds"))
         ));
         text.push_str(&table(headings("deletion"), &rows));
     }

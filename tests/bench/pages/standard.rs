@@ -68,10 +68,10 @@ pub fn tables(set: &Value) -> String {
         let mut cells = vec![name(run)];
         for process in PROCESSES {
             let memory = entries(report, "/processes").iter();
-            let memory = memory
+            let mut memory = memory
                 .filter(|one| one["name"] == process)
                 .map(|one| at(one, "/peak_rss_mb"));
-            let cell = match memory.last() {
+            let cell = match memory.next() {
                 Some(memory) => format!("{} ({memory:.0})", shown(cpu_us(report, process))),
                 None => "–".to_owned(),
             };

@@ -262,7 +262,9 @@ impl Lines {
                 flow.name(),
                 rate(now.0, before.0),
                 rate(now.1, before.1),
-                sender.sent.saturating_sub(receiver.delivered)
+                sender
+                    .sent
+                    .saturating_sub(sender.refused + receiver.delivered)
             ));
             *before = now;
         }
