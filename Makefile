@@ -3,7 +3,7 @@
 CARGO ?= cargo
 DEMO_DIR ?= target/demo
 
-.PHONY: help demo test failover check counts bench start build prerequisites clean-demo
+.PHONY: help demo test failover bench growth overload micro-bench counts start check build prerequisites clean-demo
 
 help: ## Show the targets.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 24
@@ -26,13 +26,31 @@ failover: ## Kill and hang the primary of a PostgreSQL under Patroni while messa
 	$(CARGO) build --workspace --bins --locked
 	$(CARGO) run -p sealpost-tests --example failover --locked
 
+# Whole suites of release binaries are measured: SECONDS a run, MORE for the set's own options.
+SECONDS ?= 20
+MORE ?=
+define measure
+	@bash .ci/prerequisites
+	$(CARGO) build --release --workspace --bins --locked
+	$(CARGO) run --release -p sealpost-tests --example bench --locked -- $(1) --seconds $(SECONDS) $(MORE)
+endef
+
+bench: ## Measure throughput, latency and cost on SQLite and on PostgreSQL, and write docs/performance.md: ten minutes.
+	$(call measure,standard)
+
+growth: ## The same with a million sessions, ten million records, ten thousand numbers, and while a million records go: hours, 40 GB.
+	$(call measure,growth)
+
+overload: ## Twice of what a suite can take, and neighbours that misbehave: ten minutes.
+	$(call measure,overload)
+
 check: prerequisites ## What runs before the tests: formatting, lints, walls, licences, protos.
 	bash .ci/check
 
 counts: prerequisites ## Count the instructions of the session step and of the envelope, and compare them with those kept.
 	.ci/counts
 
-bench: prerequisites ## Time the session step, the envelope, the seals, the queues and the hops.
+micro-bench: prerequisites ## Time the session step, the envelope, the seals, the queues and the hops.
 	$(CARGO) bench --workspace --locked --features sealpost-key-vault/measured --bench '*'
 
 start: prerequisites ## Time each service's start, empty and with 100,000 persons in it.

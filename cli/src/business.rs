@@ -46,7 +46,9 @@ pub fn advise(error: SdkError) -> anyhow::Error {
         SdkError::Deadline { .. } => {
             "see which service is down with `sealpost admin status`, then send it again"
         }
-        SdkError::RateLimited { .. } => "wait a moment and send it again",
+        SdkError::RateLimited { .. } | SdkError::Overloaded { .. } => {
+            "wait a moment and send it again"
+        }
         SdkError::Untrusted(TrustError::Statement(
             EnvelopeError::KeyNotYetValid | EnvelopeError::KeyExpired,
         )) => {

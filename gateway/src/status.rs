@@ -157,6 +157,12 @@ pub fn refused_status(refused: &Refused) -> Status {
             "send again with the same message id",
             delay,
         ),
+        SendError::Overloaded => with_retry(
+            Code::ResourceExhausted,
+            "OVERLOADED",
+            "more messages wait than the gateway takes",
+            delay,
+        ),
         SendError::NotProvisioned => not_provisioned(),
         SendError::NumberMoving => with_retry(
             Code::Unavailable,
@@ -195,7 +201,7 @@ pub fn refusal_to_business(refusal: Refusal) -> Refused {
 #[must_use]
 pub fn refused(error: SendError) -> Refused {
     let delay = match error {
-        SendError::Unavailable => UNAVAILABLE_DELAY,
+        SendError::Unavailable | SendError::Overloaded => UNAVAILABLE_DELAY,
         _ => Duration::ZERO,
     };
     refused_for(error, delay)
@@ -236,7 +242,7 @@ mod tests {
 
     #[test]
     fn every_refusal_of_a_message_has_a_reason_named_like_itself() {
-        for number in 1..=9 {
+        for number in 1..=11 {
             let error = SendError::try_from(number).unwrap();
             let status = refused_status(&refused(error));
             let name = error.as_str_name().trim_start_matches("SEND_ERROR_");
@@ -251,6 +257,13 @@ mod tests {
         let status = refused_status(&refused);
         assert_eq!(status.code(), Code::ResourceExhausted);
         assert_eq!(retry_delay_of(&status), Some(Duration::from_millis(13)));
+    }
+
+    #[test]
+    fn a_full_gateway_says_that_it_is_full_and_for_how_long() {
+        let status = refused_status(&refused(SendError::Overloaded));
+        assert_eq!(status.code(), Code::ResourceExhausted);
+        assert_eq!(retry_delay_of(&status), Some(UNAVAILABLE_DELAY));
     }
 
     #[test]

@@ -101,3 +101,32 @@ async fn bench_establishes_a_session_for_each_message_when_told_to() -> anyhow::
     assert_eq!(report["consumers"], 40);
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bench_sends_on_a_schedule_whatever_becomes_of_the_messages() -> anyhow::Result<()> {
+    let arguments = [
+        &SHORT[..],
+        &[
+            "--rate",
+            "200",
+            "--rate-limit",
+            "40",
+            "--on-refusal",
+            "count",
+        ],
+        &["--then-rate", "20", "--beside", "stuck"],
+    ]
+    .concat();
+    let report = bench(&arguments).await?;
+    let verified = &report["verified"];
+    assert_eq!(verified["delivered"], verified["accepted"], "{report}");
+    assert_eq!(verified["duplicates"], 0, "{report}");
+    assert_eq!(verified["out_of_order"], 0, "{report}");
+    assert!(
+        report["timeline"]
+            .as_array()
+            .is_some_and(|moments| moments.len() > 8),
+        "{report}"
+    );
+    Ok(())
+}

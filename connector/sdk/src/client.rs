@@ -106,7 +106,7 @@ impl Client {
     /// Sends one message and answers when it is durable; tries again, under the same id, for as long as `within`.
     ///
     /// Messages of one conversation are accepted in the order in which these futures are first polled; a message that fails does
-    /// not stop those after it. Call it for many conversations at once: what queues while a batch is under way is the next batch.
+    /// not stop those after it. At most 4,096 are on their way at one time: one more fails at once with [`SdkError::Overloaded`]. Call it for many conversations at once: what queues while a batch is under way is the next batch.
     /// After an error that leaves the outcome open, or after this future is dropped, the message may yet be accepted: send it
     /// again with the same idempotency key.
     ///

@@ -64,6 +64,12 @@ pub enum SdkError {
         /// When it may go on.
         retry_after: Duration,
     },
+    /// More messages wait, here or at the gateway, than it takes. Nothing was accepted.
+    #[error("more messages wait than the gateway takes")]
+    Overloaded {
+        /// When it is worth another try.
+        retry_after: Duration,
+    },
     /// The time was up.
     #[error("not accepted in time")]
     Deadline {
@@ -103,7 +109,10 @@ impl SdkError {
     #[must_use]
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::RateLimited { .. } | Self::Deadline { .. } | Self::Unavailable(_) => true,
+            Self::RateLimited { .. }
+            | Self::Overloaded { .. }
+            | Self::Deadline { .. }
+            | Self::Unavailable(_) => true,
             Self::Untrusted(error) => error.is_transient(),
             _ => false,
         }

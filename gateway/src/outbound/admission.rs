@@ -164,7 +164,7 @@ impl Admission {
         let place = self
             .dispatcher
             .reserve()
-            .ok_or_else(|| refused(SendError::Unavailable))?;
+            .ok_or_else(|| refused(SendError::Overloaded))?;
         Ok(Entering {
             store: self.peers.stores.of_region(&number.region).clone(),
             place,

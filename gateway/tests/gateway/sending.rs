@@ -208,6 +208,40 @@ async fn what_an_earlier_run_accepted_is_sent_in_order_before_new_messages() {
 }
 
 #[tokio::test]
+async fn a_full_gateway_refuses_at_once_with_a_wait_and_takes_messages_again_by_itself() {
+    const PLACES: usize = 3;
+    let suite = Suite::new();
+    // The relay takes nothing: what is accepted keeps its place.
+    let full = std::iter::repeat_n(SubmitOutcome::QueueFull, 100_000);
+    lock(&suite.relay.state).answers = full.collect();
+    let limits = LimitsConfig {
+        messages_per_second: 0,
+        queued_messages: PLACES,
+        ..LimitsConfig::default()
+    };
+    let gateway = suite.start_with(limits).await;
+    for n in 0..PLACES as u64 {
+        send(&gateway, message(ANNA, n)).await.unwrap();
+    }
+    let status = send(&gateway, message(BERT, 1)).await.unwrap_err();
+    assert_eq!(status.code(), Code::ResourceExhausted);
+    assert_eq!(reason_of(&status).as_deref(), Some("OVERLOADED"));
+    assert!(retry_delay_of(&status).is_some());
+    assert_eq!(suite.store.status(&message_id(BERT, 1)), None);
+
+    lock(&suite.relay.state).answers.clear();
+    until(|| suite.relay.taken_for(ANNA).len() == PLACES).await;
+    // A place is given back after the status is kept.
+    within(async {
+        while send(&gateway, message(BERT, 1)).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+    until(|| suite.relay.taken_for(BERT).len() == 1).await;
+}
+
+#[tokio::test]
 async fn a_number_over_its_pace_is_told_how_long_to_wait() {
     let suite = Suite::new();
     let limits = LimitsConfig {

@@ -25,7 +25,7 @@ use sealpost_runtime::shutdown;
 use serde_json::json;
 
 use self::measure::{Kind, Subject, find_postgres};
-use self::plan::{Flow, Plan};
+use self::plan::{Beside, Flow, Plan};
 use self::report::{Around, Report};
 use self::run::Run;
 use crate::output::Output;
@@ -51,6 +51,9 @@ What it tells (--json has the same under these names):
                    message that waits behind a stall counts in full; without, it is when the window had room for it
   processes        per message delivered; the processor time of those with counted = true is compared with libsignal's
   libsignal_us     read a session, encrypt 1 KB, write the session: libsignal alone, one thread, measured here before
+  refused          messages that were refused for good. With --on-refusal count each is counted by its code, and never sent again
+  drained_s        from the end of the stretch until all that was accepted had arrived
+  timeline         with --then-rate: what had happened in all, four times a second, from the beginning of the stretch
   cpu_ratio        processor time of all counted processes for a message, divided by libsignal_us
   verified         every message of the run, the warm-up too: any lost, repeated or out of order makes the command fail";
 
@@ -91,6 +94,22 @@ pub struct Bench {
     /// Messages a second, on a fixed schedule [default: as many as the window lets through]
     #[arg(long)]
     rate: Option<f64>,
+    /// What a refusal means. With `count` nothing holds a message back whose turn has come: what the gateway cannot take is
+    /// refused, counted and not sent again
+    #[arg(long, value_enum, default_value_t = OnRefusal::Fail, requires_if("count", "rate"))]
+    on_refusal: OnRefusal,
+    /// After the stretch that counts, go on for as long again at this rate: how a suite recovers
+    #[arg(long, value_name = "RATE", requires = "rate")]
+    then_rate: Option<f64>,
+    /// Somebody who misbehaves meanwhile, and does not count
+    #[arg(long, value_enum, default_value_t = Beside::Nobody)]
+    beside: Beside,
+    /// For the suite that is made: messages a second that each number may send [default: no limit]
+    #[arg(long, default_value_t = 0, conflicts_with = "dir")]
+    rate_limit: u32,
+    /// A word for the report's notes: what a reader must know of this suite
+    #[arg(long, value_name = "TEXT")]
+    note: Option<String>,
     /// Send each message to another consumer, who has no session yet: PQXDH each time
     #[arg(long)]
     new_sessions: bool,
@@ -104,6 +123,15 @@ pub struct Bench {
         conflicts_with = "dir"
     )]
     database: Option<String>,
+}
+
+/// What a refusal means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum OnRefusal {
+    /// The run failed
+    Fail,
+    /// One message less
+    Count,
 }
 
 /// Which way messages flow.
@@ -157,6 +185,14 @@ impl Bench {
         ensure!(self.seconds > 0.0, "--seconds is more than 0");
         ensure!(self.warm_up >= 0.0, "--warm-up is not less than 0");
         ensure!(
+            self.in_flight <= 4096,
+            "--in-flight is at most 4,096: the SDK holds no more"
+        );
+        ensure!(
+            self.then_rate.is_none_or(|rate| rate > 0.0),
+            "--then-rate is more than 0"
+        );
+        ensure!(
             self.rate.is_none_or(|rate| rate > 0.0),
             "--rate is more than 0"
         );
@@ -171,7 +207,8 @@ impl Bench {
     async fn boot(&self) -> anyhow::Result<OwnSuite> {
         let options = [
             "--consumers=0".to_owned(),
-            format!("--numbers={}", self.numbers),
+            format!("--numbers={}", self.numbers + self.beside.numbers()),
+            format!("--rate-limit={}", self.rate_limit),
         ];
         OwnSuite::up("bench", &options, self.database.as_deref()).await
     }
@@ -196,9 +233,10 @@ impl Bench {
     ) -> anyhow::Result<Vec<Report>> {
         let suite = Running::open(dir)?;
         ensure!(
-            suite.run.numbers.len() >= self.numbers,
-            "this suite has {} numbers",
-            suite.run.numbers.len()
+            suite.run.numbers.len() >= self.numbers + self.beside.numbers(),
+            "this suite has {} numbers, and {} are needed",
+            suite.run.numbers.len(),
+            self.numbers + self.beside.numbers()
         );
         let (subjects, around) = self.subjects(&suite, libsignal_us)?;
         let run = Run {
@@ -244,6 +282,9 @@ impl Bench {
             },
             new_sessions: self.new_sessions,
             first_phone,
+            counts_refusals: self.on_refusal == OnRefusal::Count,
+            then_rate: self.then_rate,
+            beside: self.beside,
         })
     }
 
@@ -257,6 +298,17 @@ impl Bench {
             "consumers keep their state in memory".to_owned(),
             "the business takes its statuses, as any business does".to_owned(),
         ];
+        notes.extend(self.note.clone());
+        match self.beside {
+            Beside::Nobody => {}
+            Beside::Stuck => notes.push(
+                "beside: a consumer that never reads, and is written to all the time".to_owned(),
+            ),
+            Beside::Flood => notes.push(
+                "beside: a number that sends as much as it is let, over a connection of its own"
+                    .to_owned(),
+            ),
+        }
         let mut subjects = Vec::new();
         for (name, service) in &suite.run.services {
             let pid = service.running();

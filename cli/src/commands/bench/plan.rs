@@ -25,6 +25,39 @@ impl Flow {
     }
 }
 
+/// Somebody who misbehaves while the run is measured.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Beside {
+    /// Nobody
+    #[default]
+    Nobody,
+    /// A consumer that never reads, and whom the business writes to all the time
+    Stuck,
+    /// A number of its own that sends as much as it is let, over a connection of its own
+    Flood,
+}
+
+impl Beside {
+    /// Numbers that it needs beside those that count.
+    pub const fn numbers(self) -> usize {
+        match self {
+            Self::Nobody | Self::Stuck => 0,
+            Self::Flood => 1,
+        }
+    }
+
+    /// Consumers that it needs beside those that count.
+    pub const fn consumers(self) -> usize {
+        match self {
+            Self::Nobody => 0,
+            Self::Stuck => 1,
+            // A conversation has one message on its way at a time: one alone floods nobody.
+            Self::Flood => 64,
+        }
+    }
+}
+
 /// A run.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Plan {
@@ -52,6 +85,15 @@ pub struct Plan {
     pub new_sessions: bool,
     /// The first consumer's phone number; the others' follow.
     pub first_phone: u64,
+    /// Whether a refusal is counted and no failure; then nothing holds back a message whose turn has come.
+    #[serde(default)]
+    pub counts_refusals: bool,
+    /// The rate after the stretch that counts, for as long again.
+    #[serde(default)]
+    pub then_rate: Option<f64>,
+    /// Who misbehaves meanwhile.
+    #[serde(default)]
+    pub beside: Beside,
 }
 
 impl Plan {
@@ -68,6 +110,11 @@ impl Plan {
     /// Which number's.
     pub fn number(&self, conversation: usize) -> usize {
         conversation % self.numbers
+    }
+
+    /// Consumers in all, those included that do not count.
+    pub fn everybody(&self) -> usize {
+        self.consumers + self.beside.consumers()
     }
 
     /// The phone number of a consumer.

@@ -1,5 +1,7 @@
 //! What a run came to: JSON for machines, a table for people.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
 use super::measure::{Sample, Subject};
@@ -11,6 +13,10 @@ use crate::table::table;
 pub struct Measured {
     /// What was done.
     pub plan: Plan,
+    /// Seconds from the end of the stretch until all that was accepted had arrived.
+    pub drained: f64,
+    /// What had happened at times, when the rate changed.
+    pub timeline: Vec<Moment>,
     /// How long the stretch that counts was.
     pub seconds: f64,
     /// Whose time was measured.
@@ -41,12 +47,19 @@ pub struct Report {
     server_cpu_us_per_message: f64,
     verified: Verified,
     refused: u64,
+    refused_per_s: f64,
+    refusals: BTreeMap<String, u64>,
+    drained_s: f64,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    timeline: Vec<Moment>,
     seconds: f64,
     consumers: usize,
     numbers: usize,
     size: usize,
     rate: Option<f64>,
     new_sessions: bool,
+    counts_refusals: bool,
+    then_rate: Option<f64>,
     notes: Vec<String>,
 }
 
@@ -54,6 +67,22 @@ pub struct Report {
 struct Latencies {
     accepted: super::latency::Percentiles,
     delivered: super::latency::Percentiles,
+    refused: super::latency::Percentiles,
+}
+
+/// What had happened so far.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Moment {
+    /// Seconds since the beginning of the stretch.
+    pub at: f64,
+    /// Messages whose turn had come.
+    pub offered: u64,
+    /// Of these, accepted.
+    pub accepted: u64,
+    /// Of these, refused.
+    pub refused: u64,
+    /// Messages received.
+    pub delivered: u64,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -68,6 +97,7 @@ struct Process {
 #[derive(Clone, Copy, Debug, Serialize)]
 struct Verified {
     sent: u64,
+    accepted: u64,
     delivered: u64,
     duplicates: u64,
     out_of_order: u64,
@@ -110,6 +140,7 @@ impl Report {
             latency_ms: Latencies {
                 accepted: sender.accepted.latency,
                 delivered: receiver.delivered.latency,
+                refused: sender.refused.latency,
             },
             libsignal_us: round(around.libsignal_us),
             cpu_ratio: round(server / around.libsignal_us),
@@ -117,30 +148,39 @@ impl Report {
             processes,
             verified: Verified {
                 sent: sender.progress.sent,
+                accepted: sender.progress.accepted,
                 delivered: receiver.received.delivered,
                 duplicates: receiver.received.duplicates,
                 out_of_order: receiver.received.out_of_order,
             },
             refused: sender.progress.refused,
+            refused_per_s: round(sender.refused.count as f64 / run.seconds),
+            refusals: sender.refused_by.clone(),
+            drained_s: round(run.drained),
+            timeline: run.timeline.clone(),
+            counts_refusals: plan.counts_refusals,
             seconds: round(run.seconds),
             consumers: plan.consumers,
             numbers: plan.numbers,
             size: plan.size,
             rate: plan.rate,
             new_sessions: plan.new_sessions,
+            then_rate: plan.then_rate,
             notes,
         }
     }
 
-    /// Whether every message came, once and in order.
+    /// Whether every message came, once and in order; of a run that counts refusals, every one that was accepted.
     pub fn is_verified(&self) -> bool {
         let Verified {
             sent,
+            accepted,
             delivered,
             duplicates,
             out_of_order,
         } = self.verified;
-        sent > 0 && sent == delivered && duplicates == 0 && out_of_order == 0
+        let due = if self.counts_refusals { accepted } else { sent };
+        sent > 0 && due == delivered && duplicates == 0 && out_of_order == 0
     }
 
     /// For people.
@@ -178,10 +218,11 @@ impl Report {
             delivered,
             duplicates,
             out_of_order,
+            ..
         } = self.verified;
         words.push_str(&format!(
-            "sent {sent}, delivered {delivered}, repeated {duplicates}, out of order {out_of_order}, refused {}",
-            self.refused
+            "sent {sent}, delivered {delivered}, repeated {duplicates}, out of order {out_of_order}, refused {} ({:.1}/s)",
+            self.refused, self.refused_per_s
         ));
         for note in &self.notes {
             words.push_str(&format!("\nnote: {note}"));

@@ -12,7 +12,7 @@ use super::driver::Part;
 use super::measure::Kind;
 use super::measure::{Sample, Subject};
 use super::plan::{Flow, Plan};
-use super::report::Measured;
+use super::report::{Measured, Moment};
 use super::talk::{Order, Progress};
 use super::time::{self, SECOND};
 use crate::output::Output;
@@ -20,6 +20,8 @@ use crate::output::Output;
 /// Between two lines about how far it is.
 const LINE: Duration = Duration::from_secs(1);
 const LOOK: Duration = Duration::from_millis(50);
+/// Between two entries of a timeline, in nanoseconds.
+const MOMENT: u64 = SECOND / 4;
 /// How long nothing may arrive before what is missing is lost.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// How long repeats are waited for once everything is there.
@@ -57,8 +59,13 @@ impl Run<'_> {
             Some(_) => u64::MAX,
             None => from + seconds,
         };
+        let end = match self.plan.then_rate {
+            Some(_) => until.saturating_add(seconds),
+            None => until,
+        };
+        let mut timeline = Timeline::new(&self.plan, from);
         let mut progress = Lines::new(self.plan.flows.clone(), *self.output);
-        crew.order(Order::Go { from, until }).await?;
+        crew.order(Order::Go { from, until, end }).await?;
         while time::now() < from {
             crew.look(&mut progress).await?;
         }
@@ -67,17 +74,26 @@ impl Run<'_> {
         let mut settled = Settling::new();
         while time::now() < until && !(until == u64::MAX && settled.is_over(&crew)) {
             crew.look(&mut progress).await?;
+            timeline.note(&crew);
         }
         let after = Sample::take(&self.subjects);
         let ended = time::now();
+        while self.plan.then_rate.is_some() && time::now() < end {
+            crew.look(&mut progress).await?;
+            timeline.note(&crew);
+        }
+        let stopped = time::now();
         crew.order(Order::Stop).await?;
         let mut settled = Settling::new();
         while !settled.is_over(&crew) {
             crew.look(&mut progress).await?;
         }
+        let drained = time::now() - stopped;
         sleep(QUIET).await;
         Ok(Measured {
             seconds: (ended - begun) as f64 / SECOND as f64,
+            drained: drained as f64 / SECOND as f64,
+            timeline: timeline.moments,
             subjects: self.subjects,
             before,
             after,
@@ -140,6 +156,42 @@ impl Crew {
             Flow::Out => (business, consumers),
             Flow::In => (consumers, business),
         }
+    }
+}
+
+/// What has happened, from time to time.
+struct Timeline {
+    /// The direction that is noted; none: nothing is.
+    flow: Option<Flow>,
+    from: u64,
+    moments: Vec<Moment>,
+    next: u64,
+}
+
+impl Timeline {
+    fn new(plan: &Plan, from: u64) -> Self {
+        Self {
+            flow: plan.then_rate.and(plan.flows.first().copied()),
+            from,
+            moments: Vec::new(),
+            next: from,
+        }
+    }
+
+    fn note(&mut self, crew: &Crew) {
+        let now = time::now();
+        let Some(flow) = self.flow.filter(|_| now >= self.next) else {
+            return;
+        };
+        self.next = now + MOMENT;
+        let (sender, receiver) = crew.ends(flow);
+        self.moments.push(Moment {
+            at: (now.saturating_sub(self.from)) as f64 / SECOND as f64,
+            offered: sender.sent,
+            accepted: sender.accepted,
+            refused: sender.refused,
+            delivered: receiver.delivered,
+        });
     }
 }
 
@@ -210,7 +262,9 @@ impl Lines {
                 flow.name(),
                 rate(now.0, before.0),
                 rate(now.1, before.1),
-                sender.sent.saturating_sub(receiver.delivered)
+                sender
+                    .sent
+                    .saturating_sub(sender.refused + receiver.delivered)
             ));
             *before = now;
         }

@@ -1,5 +1,7 @@
 //! What the coordinator and its drivers say to each other: one JSON value a line, orders in, reports out.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::latency::Percentiles;
@@ -15,6 +17,8 @@ pub enum Order {
         from: u64,
         /// Nanoseconds; the end of time when a number of messages decides.
         until: u64,
+        /// Nanoseconds: when the last message leaves. Later than `until` when the rate changes then.
+        end: u64,
     },
     /// Send no more.
     Stop,
@@ -62,6 +66,10 @@ pub struct Outcome {
     pub statuses: u64,
     /// What was received, in all.
     pub received: Counts,
+    /// Refusals of messages that were meant to leave within it.
+    pub refused: Counted,
+    /// All refusals, by their code.
+    pub refused_by: BTreeMap<String, u64>,
     /// The first reasons why messages were refused.
     pub refusals: Vec<String>,
 }

@@ -160,6 +160,15 @@ impl From<SdkError> for CloudError {
                     "The number sends more messages than it may. The message was not accepted.",
                 )
             },
+            SdkError::Overloaded { retry_after } => Self {
+                retry_after: Some(retry_after),
+                ..Self::new(
+                    StatusCode::TOO_MANY_REQUESTS,
+                    130_429,
+                    "Rate limit hit",
+                    "More messages wait than the gateway takes. The message was not accepted.",
+                )
+            },
             SdkError::Deadline { .. } => Self::unavailable(
                 "The message was not confirmed in time and may yet be accepted. Send it again with the same Idempotency-Key.",
             ),

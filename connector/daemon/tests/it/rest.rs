@@ -129,6 +129,7 @@ async fn the_gateways_refusals_have_the_cloud_apis_codes() {
     let connector = suite.connector().await;
     for (refusal, expected) in [
         ((SendError::RateLimited, 9_000), (429, 130_429)),
+        ((SendError::Overloaded, 1_000), (429, 130_429)),
         ((SendError::NotAllowed, 0), (403, 131_005)),
         ((SendError::NotProvisioned, 0), (400, 133_010)),
         ((SendError::Unavailable, 9_000), (503, 131_016)),

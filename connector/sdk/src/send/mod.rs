@@ -9,6 +9,7 @@ use std::{sync::Arc, time::Duration};
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use sealpost_envelope::{Category, Direction, HeaderFields, MessageId, NumberId, Peer, UnixMillis};
 use sealpost_runtime::batch::{BatchLane, LaneError, LaneSettings};
+use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep_until, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tonic::Code;
@@ -21,6 +22,13 @@ use crate::{
 use hop::{SendHop, Wrapped};
 use outcome::{Next, Trouble, after_outcome, after_silence};
 use turns::Turns;
+
+/// Messages of one client that may be on their way in: some seconds' worth of a busy gateway. One more would only wait, and what
+/// waits longer than its reader does is work for nobody.
+const WAITING: usize = 4096;
+
+/// When it is worth another try while so many wait.
+const FULL: Duration = Duration::from_secs(1);
 
 /// A message to send.
 #[derive(Clone)]
@@ -50,12 +58,14 @@ pub struct Accepted {
     pub status: DeliveryStatus,
 }
 
-/// Seals, sends and sends again. Invariant: messages of one conversation are accepted in the order in which they were sent.
+/// Seals, sends and sends again. Invariants: messages of one conversation are accepted in the order in which they were sent; no
+/// more than [`WAITING`] are on their way.
 pub(crate) struct Sender {
     sealer: Sealer,
     lane: BatchLane<SendHop>,
     wrapped: Arc<Wrapped>,
     turns: Turns,
+    places: Semaphore,
 }
 
 impl Sender {
@@ -69,6 +79,7 @@ impl Sender {
             lane: BatchLane::start(hop, settings, CancellationToken::new()),
             wrapped,
             turns: Turns::default(),
+            places: Semaphore::new(WAITING),
         }
     }
 
@@ -79,6 +90,9 @@ impl Sender {
         now: UnixMillis,
         within: Duration,
     ) -> Result<Accepted, SdkError> {
+        let Ok(_place) = self.places.try_acquire() else {
+            return Err(SdkError::Overloaded { retry_after: FULL });
+        };
         let content = Encoded::of(&outbound.content)?;
         let fields = HeaderFields {
             direction: Direction::Outbound,

@@ -36,6 +36,8 @@ pub(super) struct Trouble {
     unknown_key: bool,
     spent_key: bool,
     unreachable: Option<Code>,
+    /// Whether an earlier try may have been accepted.
+    was_unknown: bool,
 }
 
 impl Trouble {
@@ -118,6 +120,16 @@ fn after_refusal(refused: &pb::Refused, trouble: &mut Trouble) -> Next {
         SendError::Unavailable => {
             // "Nothing was accepted, or it is unknown whether."
             trouble.is_outcome_unknown = true;
+            trouble.was_unknown = true;
+            Next::After(wait)
+        }
+        // Told at once: whoever waits inside here keeps a place that others need. Not so while an earlier try may have been
+        // accepted: the caller would take it for refused, and write something else after it.
+        SendError::Overloaded if !trouble.was_unknown => {
+            fail(SdkError::Overloaded { retry_after: wait })
+        }
+        SendError::Overloaded => {
+            trouble.is_outcome_unknown = true;
             Next::After(wait)
         }
         // Nothing was accepted; or a reason of a later version: only time can help.
@@ -143,6 +155,7 @@ fn read_accepted(accepted: &pb::Accepted, sent: MessageId) -> Result<Accepted, S
 /// The lane has no outcome.
 pub(super) fn after_silence(error: &LaneError, trouble: &mut Trouble) -> Next {
     trouble.rate = None;
+    trouble.was_unknown |= error.is_outcome_unknown();
     match (error, error.code()) {
         (LaneError::Closed, _) => Next::Done(Err(SdkError::Closed)),
         (_, Code::Unauthenticated) => Next::Done(Err(SdkError::Unauthenticated)),
@@ -229,6 +242,21 @@ mod tests {
                 is_outcome_unknown: true
             }
         ));
+    }
+
+    #[test]
+    fn an_overloaded_gateways_word_is_passed_on_at_once_unless_an_earlier_try_is_open() {
+        let mut trouble = Trouble::default();
+        assert!(matches!(
+            refusal(SendError::Overloaded, &mut trouble),
+            Next::Done(Err(SdkError::Overloaded { retry_after })) if retry_after == Duration::from_millis(40)
+        ));
+        refusal(SendError::Unavailable, &mut trouble);
+        assert!(matches!(
+            refusal(SendError::Overloaded, &mut trouble),
+            Next::After(_)
+        ));
+        assert!(trouble.is_outcome_unknown);
     }
 
     #[test]

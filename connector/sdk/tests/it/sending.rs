@@ -164,6 +164,36 @@ async fn a_caller_waits_no_longer_than_it_said() {
 }
 
 #[tokio::test]
+async fn a_message_beyond_what_may_wait_is_refused_at_once_and_taken_again_later() {
+    const WAITING: usize = 4096;
+    let (gateway, client) = pair().await;
+    gateway
+        .state
+        .lock()
+        .refusals
+        .push_back((SendError::Overloaded, 40));
+    let full = client.send(outbound("one", "1"), PATIENCE).await;
+    assert!(
+        matches!(full, Err(SdkError::Overloaded { retry_after }) if retry_after == Duration::from_millis(40)),
+        "{full:?}"
+    );
+    // All of one conversation: each waits for its turn.
+    let mut sends: Vec<_> = (0..=WAITING)
+        .map(|index| Box::pin(client.send(outbound("many", &format!("k{index}")), PATIENCE)))
+        .collect();
+    let mut last = sends.pop().unwrap();
+    for send in &mut sends {
+        assert!(futures::poll!(send).is_pending());
+    }
+    let std::task::Poll::Ready(Err(error)) = futures::poll!(&mut last) else {
+        panic!("it was not refused at once");
+    };
+    assert!(matches!(error, SdkError::Overloaded { .. }) && error.is_transient());
+    drop(sends);
+    client.send(outbound("one", "1"), PATIENCE).await.unwrap();
+}
+
+#[tokio::test]
 async fn what_can_never_succeed_fails_at_once() {
     let (gateway, client) = pair().await;
     let mut message = outbound("one", "1");

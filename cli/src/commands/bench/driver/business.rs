@@ -12,6 +12,7 @@ use sealpost_connector_sdk::{
 };
 use tokio::sync::Notify;
 
+use super::nuisance::Nuisance;
 use super::source::{Source, send_off};
 use super::{Desk, link};
 use crate::business::{advise, client};
@@ -26,6 +27,9 @@ const EVENTS: usize = 256;
 /// Events that may be out unacknowledged.
 const UNACKNOWLEDGED: u32 = 1024;
 
+/// Numbers of one stream of events, at most.
+const SUBSCRIBED: usize = 1000;
+
 /// The business, connected.
 pub struct Business {
     player: Arc<Player>,
@@ -36,6 +40,7 @@ struct Player {
     client: Client,
     numbers: Vec<NumberId>,
     peers: Vec<Peer>,
+    beside: Option<Nuisance>,
     primed: AtomicUsize,
     one_primed: Notify,
 }
@@ -61,14 +66,17 @@ impl Business {
             client: client(&suite)?,
             peers: peers.collect::<Result<_, _>>()?,
             numbers: numbers.clone(),
+            beside: Nuisance::prepare(desk, &suite)?,
             primed: AtomicUsize::new(0),
             one_primed: Notify::new(),
         });
-        let subscription = Subscription::new(format!("bench-{:x}", plan.run))?
-            .numbers(numbers)
-            .max_unacknowledged(UNACKNOWLEDGED);
-        let events = player.client.subscribe(subscription).map_err(advise)?;
-        tokio::spawn(player.clone().listen(events));
+        for (turn, numbers) in numbers.chunks(SUBSCRIBED).enumerate() {
+            let subscription = Subscription::new(format!("bench-{:x}-{turn}", plan.run))?
+                .numbers(numbers.to_vec())
+                .max_unacknowledged(UNACKNOWLEDGED);
+            let events = player.client.subscribe(subscription).map_err(advise)?;
+            tokio::spawn(player.clone().listen(events));
+        }
         if plan.is_primed() {
             while player.primed.load(Ordering::SeqCst) < plan.conversations() {
                 player.one_primed.notified().await;
@@ -92,6 +100,9 @@ impl Business {
             desk.stop.clone(),
         );
         let player = self.player.clone();
+        if let Some(nuisance) = &player.beside {
+            nuisance.go();
+        }
         tokio::spawn(async move {
             while let Some(header) = source.next().await {
                 send_off(Box::pin(player.clone().send(header))).await;
@@ -106,8 +117,11 @@ impl Player {
         let tally = &self.desk.tally;
         match self.call(&header).await {
             Ok(()) => tally.accepted(header.intended),
+            Err(error) if self.desk.plan.counts_refusals => {
+                tally.turned_away(header.intended, code_of(&error));
+            }
             Err(error) => {
-                tally.refused(format!("{error:#}"));
+                tally.refused(format!("a message was not accepted: {error}"));
                 self.desk.window.add_permits(1);
             }
         }
@@ -124,12 +138,15 @@ impl Player {
             Ok(()) => {
                 self.primed.fetch_add(1, Ordering::SeqCst);
             }
-            Err(error) => self.desk.tally.refused(format!("{error:#}")),
+            Err(error) => self
+                .desk
+                .tally
+                .refused(format!("a message was not accepted: {error}")),
         }
         self.one_primed.notify_one();
     }
 
-    async fn call(&self, header: &Header) -> anyhow::Result<()> {
+    async fn call(&self, header: &Header) -> Result<(), SdkError> {
         let plan = &self.desk.plan;
         let conversation = header.conversation as usize;
         let key = format!("{:x}-{conversation:x}-{:x}", plan.run, header.sequence);
@@ -140,13 +157,7 @@ impl Player {
             content: content::text(header.text(plan.size)),
             idempotency_key: IdempotencyKey::new(key)?,
         };
-        self.client
-            .send(outbound, WITHIN)
-            .await
-            .map(drop)
-            .map_err(|error: SdkError| {
-                anyhow::Error::new(error).context("a message was not accepted")
-            })
+        self.client.send(outbound, WITHIN).await.map(drop)
     }
 
     async fn listen(self: Arc<Self>, mut events: EventStream) {
@@ -189,5 +200,15 @@ impl Player {
             _ => {}
         }
         false
+    }
+}
+
+/// The gRPC code that the gateway's refusal has or would have.
+fn code_of(error: &SdkError) -> &'static str {
+    match error {
+        SdkError::Overloaded { .. } | SdkError::RateLimited { .. } => "RESOURCE_EXHAUSTED",
+        SdkError::Deadline { .. } => "DEADLINE_EXCEEDED",
+        SdkError::Unavailable(_) => "UNAVAILABLE",
+        _ => "OTHER",
     }
 }

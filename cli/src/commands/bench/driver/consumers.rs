@@ -11,6 +11,7 @@ use tokio::sync::{Notify, Semaphore};
 use super::source::{Source, send_off};
 use super::{Desk, link, registering};
 use crate::commands::bench::header::Header;
+use crate::commands::bench::plan::Beside;
 use crate::commands::bench::time;
 use crate::running::Running;
 
@@ -59,7 +60,12 @@ impl Consumers {
             primed: Semaphore::new(0),
             failed: Notify::new(),
         });
-        for consumer in 0..plan.consumers {
+        // Who floods has a consumer that reads; a stuck one never does.
+        let readers = match plan.beside {
+            Beside::Stuck => plan.consumers,
+            _ => plan.everybody(),
+        };
+        for consumer in 0..readers {
             tokio::spawn(player.clone().read(consumer));
         }
         if plan.is_primed() {

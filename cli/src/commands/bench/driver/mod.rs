@@ -6,6 +6,7 @@
 mod business;
 mod consumers;
 mod link;
+mod nuisance;
 mod registering;
 mod source;
 mod tally;
@@ -109,8 +110,9 @@ impl BenchDriver {
             };
             let Some(line) = line else { return Ok(()) };
             match serde_json::from_str(&line).context("an order")? {
-                Order::Go { from, until } => {
+                Order::Go { from, until, end } => {
                     desk.tally.stretch(from, until);
+                    desk.tally.ends_at(end);
                     player.go(&desk);
                 }
                 Order::Stop => desk.stop.cancel(),

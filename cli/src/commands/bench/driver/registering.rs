@@ -33,7 +33,7 @@ pub async fn consumers(suite: &Running, plan: &Plan) -> anyhow::Result<Vec<Clien
     });
     let mut registering = JoinSet::new();
     let mut relay = None;
-    for consumer in 0..plan.consumers {
+    for consumer in 0..plan.everybody() {
         if consumer % ON_A_CONNECTION == 0 {
             relay = Some(Relay::connect(&desk.address, &desk.ca)?);
         }
@@ -41,7 +41,7 @@ pub async fn consumers(suite: &Running, plan: &Plan) -> anyhow::Result<Vec<Clien
         let (desk, phone) = (desk.clone(), plan.phone(consumer));
         registering.spawn(async move { Ok((consumer, desk.register(relay, &phone).await?)) });
     }
-    let mut registered = Vec::with_capacity(plan.consumers);
+    let mut registered = Vec::with_capacity(plan.everybody());
     while let Some(one) = registering.join_next().await {
         let one: anyhow::Result<(usize, Client)> = one?;
         registered.push(one?);

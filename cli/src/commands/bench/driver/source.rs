@@ -12,6 +12,32 @@ use crate::commands::bench::header::Header;
 use crate::commands::bench::plan::Plan;
 use crate::commands::bench::time;
 
+/// When messages are meant to leave, by the clock of [`time::now`].
+#[derive(Clone, Copy)]
+struct Schedule {
+    /// The next one, in nanoseconds.
+    next: f64,
+    /// Between two of them until the stretch that counts is over, and after that.
+    apart: [f64; 2],
+}
+
+impl Schedule {
+    fn of(plan: &Plan) -> Option<Self> {
+        let apart = |rate: f64| time::SECOND as f64 / rate;
+        let rate = plan.rate?;
+        Some(Self {
+            next: time::now() as f64,
+            apart: [rate, plan.then_rate.unwrap_or(rate)].map(apart),
+        })
+    }
+
+    /// The next one is on its way. `until` ends the stretch that counts.
+    fn advance(&mut self, until: u64) {
+        let is_after = self.next >= until as f64;
+        self.next += self.apart[usize::from(is_after)];
+    }
+}
+
 /// Makes the headers of one direction's messages, each when it may leave.
 pub struct Source {
     run: u32,
@@ -20,8 +46,9 @@ pub struct Source {
     stop: CancellationToken,
     sequences: Vec<u32>,
     next: usize,
-    /// When the schedule began, and nanoseconds between two messages.
-    schedule: Option<(u64, f64)>,
+    schedule: Option<Schedule>,
+    /// Whether the window holds back what has its turn.
+    is_windowed: bool,
     /// Messages that may still leave in the stretch that counts.
     left: Option<u64>,
     only_firsts: bool,
@@ -35,7 +62,6 @@ impl Source {
         tally: Arc<Tally>,
         stop: CancellationToken,
     ) -> Self {
-        let apart = |rate: f64| (time::now(), time::SECOND as f64 / rate);
         Self {
             run: plan.run,
             window,
@@ -43,7 +69,8 @@ impl Source {
             stop,
             sequences: vec![0; plan.conversations()],
             next: 0,
-            schedule: plan.rate.map(apart),
+            schedule: Schedule::of(plan),
+            is_windowed: !plan.counts_refusals,
             left: plan.messages,
             only_firsts: plan.new_sessions,
         }
@@ -55,8 +82,11 @@ impl Source {
             return None;
         }
         let intended = self.turn().await?;
-        if intended >= self.tally.until() {
+        if intended >= self.tally.end() {
             return None;
+        }
+        if let Some(schedule) = &mut self.schedule {
+            schedule.advance(self.tally.until());
         }
         if let Some(left) = &mut self.left
             && intended >= self.tally.from()
@@ -78,14 +108,13 @@ impl Source {
     /// Waits for its turn on the schedule, and then for room in the window. Answers when it was meant to leave.
     async fn turn(&self) -> Option<u64> {
         let turn = async {
-            let scheduled = self.schedule.map(|(begun, apart)| {
-                let after = apart * self.next as f64;
-                begun + after as u64
-            });
+            let scheduled = self.schedule.map(|schedule| schedule.next as u64);
             if let Some(intended) = scheduled {
                 time::sleep_until(intended).await;
             }
-            self.window.acquire().await.ok()?.forget();
+            if self.is_windowed {
+                self.window.acquire().await.ok()?.forget();
+            }
             Some(scheduled.unwrap_or_else(time::now))
         };
         tokio::select! {
@@ -104,5 +133,24 @@ pub async fn send_off(mut sending: Pin<Box<dyn Future<Output = ()> + Send>>) {
     });
     if !is_over.await {
         tokio::spawn(sending);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_schedule_keeps_its_rate_until_the_stretch_is_over_and_then_the_other() {
+        let mut schedule = Schedule {
+            next: 0.0,
+            apart: [1.0, 4.0],
+        };
+        let mut left = Vec::new();
+        while left.len() < 6 {
+            left.push(schedule.next as u64);
+            schedule.advance(3);
+        }
+        assert_eq!(left, [0, 1, 2, 3, 7, 11]);
     }
 }

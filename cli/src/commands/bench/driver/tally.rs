@@ -1,5 +1,6 @@
 //! What a driver counts.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -18,6 +19,7 @@ pub struct Tally {
     run: u32,
     from: AtomicU64,
     until: AtomicU64,
+    end: AtomicU64,
     counts: Mutex<Counts>,
 }
 
@@ -25,6 +27,8 @@ struct Counts {
     progress: Progress,
     accepted: Timed,
     delivered: Timed,
+    refused: Timed,
+    refused_by: BTreeMap<String, u64>,
     statuses: u64,
     order: Order,
     refusals: Vec<String>,
@@ -42,6 +46,8 @@ impl Tally {
             progress: Progress::default(),
             accepted: Timed::new()?,
             delivered: Timed::new()?,
+            refused: Timed::new()?,
+            refused_by: BTreeMap::new(),
             statuses: 0,
             order: Order::new(plan.conversations()),
             refusals: Vec::new(),
@@ -50,6 +56,7 @@ impl Tally {
             run: plan.run,
             from: AtomicU64::new(u64::MAX),
             until: AtomicU64::new(u64::MAX),
+            end: AtomicU64::new(u64::MAX),
             counts: Mutex::new(counts),
         })
     }
@@ -68,6 +75,16 @@ impl Tally {
     /// When it ends.
     pub fn until(&self) -> u64 {
         self.until.load(Ordering::Relaxed)
+    }
+
+    /// The last message leaves then.
+    pub fn ends_at(&self, end: u64) {
+        self.end.store(end, Ordering::Relaxed);
+    }
+
+    /// When the last message leaves.
+    pub fn end(&self) -> u64 {
+        self.end.load(Ordering::Relaxed)
     }
 
     fn counts_at(&self, time: u64) -> bool {
@@ -99,6 +116,15 @@ impl Tally {
         if counts.refusals.len() < REFUSALS {
             counts.refusals.push(why);
         }
+    }
+
+    /// One was turned away with that code, which is what was to be counted.
+    pub fn turned_away(&self, intended: u64, code: &str) {
+        let now = time::now();
+        let mut counts = self.lock();
+        counts.progress.refused += 1;
+        counts.refused.happened(self, intended, now);
+        *counts.refused_by.entry(code.to_owned()).or_default() += 1;
     }
 
     /// One was received and decrypted. Answers whether it is a new one of this run.
@@ -137,6 +163,8 @@ impl Tally {
             progress: counts.progress,
             accepted: counts.accepted.counted(),
             delivered: counts.delivered.counted(),
+            refused: counts.refused.counted(),
+            refused_by: counts.refused_by.clone(),
             statuses: counts.statuses,
             received: counts.order.counts(),
             refusals: counts.refusals.clone(),
