@@ -5,6 +5,7 @@
 
 mod detached;
 mod files;
+mod grouped;
 mod measured;
 mod notices;
 mod reading;
