@@ -3,7 +3,7 @@
 CARGO ?= cargo
 DEMO_DIR ?= target/demo
 
-.PHONY: help demo test failover check counts bench start build prerequisites clean-demo
+.PHONY: help demo test failover check counts bench start dist build prerequisites clean-demo
 
 help: ## Show the targets.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 24
@@ -38,6 +38,9 @@ bench: prerequisites ## Time the session step, the envelope, the seals, the queu
 start: prerequisites ## Time each service's start, empty and with 100,000 persons in it.
 	$(CARGO) build --workspace --bins --release --locked
 	SEALPOST_BINARIES=target/release $(CARGO) run -p sealpost-tests --example start --locked
+
+dist: prerequisites ## Build what is shipped, into target/dist: some ten minutes on two cores.
+	$(CARGO) build --workspace --bins --profile dist --locked
 
 clean-demo: ## Remove what the demo left.
 	rm -rf $(DEMO_DIR)
