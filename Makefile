@@ -3,7 +3,7 @@
 CARGO ?= cargo
 DEMO_DIR ?= target/demo
 
-.PHONY: help demo test failover bench growth overload micro-bench counts start check build prerequisites clean-demo
+.PHONY: help demo test failover bench growth overload micro-bench counts start dist check build prerequisites clean-demo
 
 help: ## Show the targets.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 24
@@ -56,6 +56,9 @@ micro-bench: prerequisites ## Time the session step, the envelope, the seals, th
 start: prerequisites ## Time each service's start, empty and with 100,000 persons in it.
 	$(CARGO) build --workspace --bins --release --locked
 	SEALPOST_BINARIES=target/release $(CARGO) run -p sealpost-tests --example start --locked
+
+dist: prerequisites ## Build what is shipped, into target/dist: some ten minutes on two cores.
+	$(CARGO) build --workspace --bins --profile dist --locked
 
 clean-demo: ## Remove what the demo left.
 	rm -rf $(DEMO_DIR)
