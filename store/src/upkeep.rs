@@ -15,7 +15,9 @@ use tokio_util::sync::CancellationToken;
 use crate::{datastore::Datastore, error::StoreError};
 
 /// Rows deleted in one transaction; between two of them others get their turn.
-const PURGE_BATCH: u64 = 1_000;
+const PURGE_BATCH: u64 = 250;
+/// Others have so many times as long as a batch took.
+const REST: u32 = 3;
 /// How often to look for work that nobody announced.
 const INTERVAL: Duration = Duration::from_secs(30);
 /// Messages failed in one transaction.
@@ -90,11 +92,14 @@ pub async fn fail_unsent(datastore: &Datastore, clock: &Clock) -> Result<u64, St
 pub async fn purge(datastore: &Datastore, clock: &Clock) -> Result<u64, StoreError> {
     let mut deleted = 0;
     loop {
+        let begun = Instant::now();
         let erased = datastore.purge_destroyed(PURGE_BATCH, clock.now()).await?;
         deleted += erased.rows();
         if !erased.more {
             break;
         }
+        // An epoch can have millions of rows, whose key is gone already: traffic comes first.
+        sleep(begun.elapsed() * REST).await;
     }
     datastore.forget_epochs(PURGE_BATCH, clock.now()).await?;
     datastore.forget_cursors(PURGE_BATCH, clock.now()).await?;

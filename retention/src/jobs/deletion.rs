@@ -5,6 +5,7 @@ use sealpost_proto::{
     relay::v1::DeleteExpiredRequest,
     store::v1::{DeleteEpochsRequest, DeleteNumberRequest, DeleteSubjectRequest, TableRows},
 };
+use tokio::time::{Instant, sleep};
 use tonic::Status;
 
 use crate::{
@@ -16,6 +17,8 @@ use crate::{
 const COUNT_LIMIT: u32 = 10_000;
 /// After so many calls in one place, a line in the log says how far it is.
 const PROGRESS: u32 = 20;
+/// The store has so many times as long for others as a batch took.
+const REST: u32 = 3;
 
 /// What was deleted in one place.
 #[derive(Debug, Default)]
@@ -77,10 +80,13 @@ impl Deletion {
                 limit: self.limit,
                 dry_run: false,
             };
+            let begun = Instant::now();
             let answer = store.delete_epochs(request).await;
             if !deleted.add(answer.map(|answer| (answer.deleted, answer.more, answer.tables))) {
                 return deleted;
             }
+            // An epoch can have millions of rows, whose key is gone already: traffic comes first.
+            sleep(begun.elapsed() * REST).await;
         }
     }
 
