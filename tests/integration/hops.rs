@@ -43,7 +43,7 @@ const FIRST_CALLS: [(&str, &str); 3] = [
 ];
 
 /// Single calls, and the openings of streams: the server drops the question, or its answer. Whose start asks it, when traffic does not.
-const CALLS: [(&str, &str, &str); 17] = [
+const CALLS: [(&str, &str, &str); 16] = [
     ("gateway", "SendStream", "connector"),
     ("gateway", "SubscribeEvents", "connector"),
     ("gateway", "GetVaultKey", "connector"),
@@ -59,7 +59,6 @@ const CALLS: [(&str, &str, &str); 17] = [
     ("store", "AdvanceCursor", "gateway"),
     ("relay", "Collect", "gateway"),
     ("relay", "SubmitMessages", "gateway"),
-    ("relay", "SendReceipts", "gateway"),
     ("relay", "Receive", "relay"),
 ];
 

@@ -189,7 +189,7 @@ impl Vault {
         change: impl Fn(&Facts) -> Facts + Send + Sync + Clone + 'static,
     ) -> Result<(), VaultError> {
         let id = number_id(id)?;
-        let root = self.0.root.clone();
+        let (root, changed) = (self.0.root.clone(), id.clone());
         self.0
             .database
             .run_tx("number_facts", move |tx| {
@@ -208,7 +208,10 @@ impl Vault {
                     }
                 })
             })
-            .await
+            .await?;
+        // Work with what it was would be refused; a key for its old class is not even made.
+        self.0.numbers.forget(&changed);
+        Ok(())
     }
 
     /// The lasting public half of a known number.
