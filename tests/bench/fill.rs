@@ -5,9 +5,7 @@
 
 use anyhow::{Context, ensure};
 use sealpost_database::Connection;
-use sealpost_database::sqlx::{
-    AssertSqlSafe, Connection as _, query, query_as, query_scalar, raw_sql,
-};
+use sealpost_database::sqlx::{AssertSqlSafe, query, query_as, query_scalar, raw_sql};
 use sealpost_tests::database::connect;
 use sealpost_tests::progress;
 

@@ -3,7 +3,8 @@
 use std::process::{Output, Stdio};
 
 use anyhow::ensure;
-use sealpost_database::sqlx::{Connection, SqliteConnection, query};
+use sealpost_database::Connection;
+use sealpost_database::sqlx::query;
 use sealpost_tests::database::Kind;
 use sealpost_tests::{Options, Suite, binaries};
 use serde_json::Value;
@@ -63,7 +64,7 @@ async fn chaos_names_the_one_message_that_a_tampered_relay_forgets() -> anyhow::
     // The trigger is SQLite's.
     let suite = boot(Some(Kind::Sqlite)).await?;
     let file = suite.dir().join("data/relay/relay.db");
-    let mut relay = SqliteConnection::connect(&format!("sqlite://{}", file.display())).await?;
+    let mut relay = Connection::connect(&format!("sqlite://{}", file.display())).await?;
     // What is queued is also handed on from memory, so it must never have been queued.
     let tampering = [
         "CREATE TABLE forgotten (seen INTEGER NOT NULL)",

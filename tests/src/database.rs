@@ -4,7 +4,7 @@
 //! a throw-away cluster of this test process, or the one that `SEALPOST_TESTS_POSTGRES=<URL>` names.
 
 use anyhow::{Context, bail};
-use sealpost_database::sqlx::{AssertSqlSafe, Connection as _, raw_sql};
+use sealpost_database::sqlx::{AssertSqlSafe, raw_sql};
 use sealpost_database::{Connection, testing};
 use tokio::sync::OnceCell;
 
@@ -70,6 +70,5 @@ pub async fn execute(url: &str, sql: &str) -> anyhow::Result<()> {
 /// # Errors
 /// When the server refuses.
 pub async fn connect(url: &str) -> anyhow::Result<Connection> {
-    sealpost_database::sqlx::any::install_default_drivers();
     Ok(Connection::connect(url).await?)
 }

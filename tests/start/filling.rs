@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use anyhow::bail;
-use sealpost_database::sqlx::sqlite::SqliteConnectOptions;
-use sealpost_database::sqlx::{AssertSqlSafe, Connection, SqliteConnection, raw_sql};
+use sealpost_database::Connection;
+use sealpost_database::sqlx::{AssertSqlSafe, raw_sql};
 
 /// Persons, each with a session, an outbound record and a device.
 pub const ROWS: usize = 100_000;
@@ -17,8 +17,7 @@ pub async fn fill(service: &str, file: &Path, number: &str) -> anyhow::Result<()
         "relay" => relay(),
         other => bail!("{other} is not filled"),
     };
-    let options = SqliteConnectOptions::new().filename(file);
-    let mut connection = SqliteConnection::connect_with(&options).await?;
+    let mut connection = Connection::connect(&format!("sqlite://{}", file.display())).await?;
     let each = format!(
         "BEGIN; CREATE TEMP TABLE each AS WITH RECURSIVE counted (i) AS
              (SELECT 1 UNION ALL SELECT i + 1 FROM counted WHERE i < {ROWS}) SELECT i FROM counted;

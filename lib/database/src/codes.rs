@@ -8,8 +8,9 @@ use std::{borrow::Cow, error::Error, fmt};
 use sqlx::{
     error::{DatabaseError as DriverError, ErrorKind},
     postgres::PgDatabaseError,
-    sqlite::SqliteError,
 };
+
+use crate::sqlite::SqliteError;
 
 /// What a failure before `COMMIT` was sent means. In every case nothing was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -141,12 +142,10 @@ enum Code<'e> {
 impl<'e> Code<'e> {
     fn of(error: &'e sqlx::Error) -> Option<Self> {
         let error = error.as_database_error()?;
-        let code = error.code()?;
-        if error.try_downcast_ref::<SqliteError>().is_some() {
-            let code: i32 = code.parse().ok()?;
-            return Some(Self::Sqlite(code & 0xff));
+        match error.try_downcast_ref::<SqliteError>() {
+            Some(error) => Some(Self::Sqlite(error.primary())),
+            None => error.code().map(Self::Server),
         }
-        Some(Self::Server(code))
     }
 }
 

@@ -8,8 +8,6 @@ use std::{
     time::Duration,
 };
 
-use sqlx::Connection as _;
-
 use crate::{
     DatabaseConfig, DatabaseError, DatabaseUrl, DatabaseUrlError, Kind, Migration, grants,
     migration,
@@ -135,7 +133,7 @@ impl MigrateCommand {
             return Err(DatabaseCommandError::NoRoles);
         }
         let mut connection = source.connect(PATIENCE).await?;
-        let applied = migration::migrate(&mut connection, source.kind(), migrations).await?;
+        let applied = migration::migrate(&mut connection, migrations).await?;
         if let Some(role) = &self.grant_to {
             grants::grant(&mut connection, role).await?;
         }

@@ -5,7 +5,7 @@
 
 use std::{error::Error, sync::Arc, time::Duration};
 
-use sqlx::{AssertSqlSafe, Connection as _, query, query_as};
+use sqlx::{AssertSqlSafe, query, query_as};
 
 use crate::{
     BoxFuture, Connection, DatabaseConfig, DatabaseError, Kind, Migration, Notices, Reader, Tx,
@@ -14,7 +14,7 @@ use crate::{
     notices::Hub,
     source::{Purpose, Source},
     sqlite, transaction,
-    writing::Writing,
+    writing::{Haste, Writing},
 };
 
 /// How a database is opened.
@@ -79,15 +79,18 @@ impl Database {
     ) -> Result<Self, DatabaseError> {
         let source = Source::new(&config, options.acquire_timeout).await?;
         let mut first = source.connect(options.acquire_timeout).await?;
-        if let Some(unclean) = source.unclean() {
+        if let Source::File {
+            unclean: Some(unclean),
+            ..
+        } = &source
+        {
             unclean.look_over(&mut first).await?;
         }
-        migration::migrate(&mut first, source.kind(), migrations).await?;
+        migration::migrate(&mut first, migrations).await?;
         first.close().await?;
 
         let lender = |purpose, connections| Lender {
             pool: source.pool(purpose, connections, options.acquire_timeout),
-            kind: source.kind(),
             purpose,
             patience: options.acquire_timeout,
             limit: (source.kind() == Kind::Postgres).then_some(options.work_limit),
@@ -97,7 +100,7 @@ impl Database {
         // the database's lock. It also keeps their order, on a server too.
         let writer = lender(Purpose::Write, 1);
         Ok(Self(Arc::new(Open {
-            writing: Writing::start(writer.clone(), hub.clone()),
+            writing: Writing::start(writer.clone(), hub.clone())?,
             writer,
             reader: lender(Purpose::Read, options.readers.max(1)),
             hub,
@@ -137,7 +140,24 @@ impl Database {
         T: Send + 'static,
         E: From<DatabaseError> + Error + Send + 'static,
     {
-        self.0.writing.run(name, work).await
+        self.0.writing.run(name, Haste::Prompt, work).await
+    }
+
+    /// The same for work that nobody waits for, as that an acknowledgement is heard of: it waits a few milliseconds for a unit in
+    /// whose transaction it can ride, and saves one of its own.
+    ///
+    /// # Errors
+    /// As [`Self::run_tx`].
+    ///
+    /// # Panics
+    /// As [`Self::run_tx`].
+    pub async fn run_tx_soon<T, E, F>(&self, name: &'static str, work: F) -> Result<T, E>
+    where
+        F: for<'t> FnMut(&'t mut Tx) -> BoxFuture<'t, Result<T, E>> + Send + 'static,
+        T: Send + 'static,
+        E: From<DatabaseError> + Error + Send + 'static,
+    {
+        self.0.writing.run(name, Haste::Soon, work).await
     }
 
     /// Runs `work` on one snapshot of what was committed, `name`d in the metrics. It cannot write.
@@ -207,7 +227,7 @@ impl Database {
         emptied.map(|_| ())
     }
 
-    /// Housekeeping on the writer, outside any transaction, detached like all other work.
+    /// Housekeeping on a file's writer, outside any transaction, detached like all other work.
     async fn on_writer<T, F>(&self, work: F) -> Result<T, DatabaseError>
     where
         F: for<'c> FnOnce(&'c mut Connection) -> BoxFuture<'c, Result<T, DatabaseError>>
@@ -216,7 +236,7 @@ impl Database {
         T: Send + 'static,
     {
         let writer = self.0.writer.pool.clone();
-        transaction::detached(async move { work(&mut *writer.acquire().await?).await }).await
+        transaction::on_a_thread(async move { work(&mut writer.acquire().await?).await }).await
     }
 }
 

@@ -11,13 +11,14 @@ use std::{
     time::Duration,
 };
 
-use sqlx::{AssertSqlSafe, Pool, pool::PoolConnection, raw_sql};
+use sqlx::Pool;
 use tokio::time::{sleep, timeout};
 
 use crate::{
     Connection, DatabaseError, Dialect,
     notices::CHANNEL,
     source::{Kind, Purpose},
+    sqlite::FilePool,
 };
 
 /// How long a `ROLLBACK` may take before its connection is closed instead.
@@ -25,11 +26,17 @@ const ROLLBACK_LIMIT: Duration = Duration::from_secs(5);
 const FIRST_PAUSE: Duration = Duration::from_millis(5);
 const LAST_PAUSE: Duration = Duration::from_secs(1);
 
+/// A pool of either dialect.
+#[derive(Clone)]
+pub(crate) enum Connections {
+    File(FilePool),
+    Server(Pool<Dialect>),
+}
+
 /// Lends the connections of one pool.
 #[derive(Clone)]
 pub(crate) struct Lender {
-    pub(crate) pool: Pool<Dialect>,
-    pub(crate) kind: Kind,
+    pub(crate) pool: Connections,
     pub(crate) purpose: Purpose,
     /// How long to queue for a connection and, on a server, for the writers' lock.
     pub(crate) patience: Duration,
@@ -39,16 +46,44 @@ pub(crate) struct Lender {
 
 /// A connection with a transaction on it.
 pub(crate) struct Lent {
-    connection: PoolConnection<Dialect>,
-    kind: Kind,
+    connection: Connection,
     limit: Option<Duration>,
     open: bool,
+}
+
+impl Connections {
+    /// Queues for a connection.
+    pub(crate) async fn acquire(&self) -> Result<Connection, sqlx::Error> {
+        match self {
+            Self::File(pool) => pool.acquire().await.map(Connection::from),
+            Self::Server(pool) => pool.acquire().await.map(Connection::from),
+        }
+    }
+
+    /// Lends no more, and waits for what is lent.
+    pub(crate) async fn close(&self) {
+        match self {
+            Self::File(pool) => pool.close().await,
+            Self::Server(pool) => pool.close().await,
+        }
+    }
+
+    pub(crate) fn kind(&self) -> Kind {
+        match self {
+            Self::File(_) => Kind::Sqlite,
+            Self::Server(_) => Kind::Postgres,
+        }
+    }
 }
 
 impl Lender {
     /// Begins a transaction, on a fresh connection when the pool's have gone stale: nothing was done yet, so this may be tried
     /// for as long as the caller is patient. A failover is ridden out here.
     pub(crate) async fn begin(&self) -> Result<Lent, DatabaseError> {
+        // A file does not go away, and its lock is waited for by SQLite.
+        if self.pool.kind() == Kind::Sqlite {
+            return self.begin_once().await;
+        }
         let begun = timeout(self.patience, async {
             let mut pause = FIRST_PAUSE;
             loop {
@@ -65,20 +100,23 @@ impl Lender {
     }
 
     async fn begin_once(&self) -> Result<Lent, DatabaseError> {
-        let connection = self.pool.acquire().await?;
+        self.begin_on(self.pool.acquire().await?).await
+    }
+
+    /// Begins a transaction on a connection of the pool.
+    pub(crate) async fn begin_on(&self, connection: Connection) -> Result<Lent, DatabaseError> {
         // Open from here on: a `BEGIN` whose answer was lost may have begun.
         let mut lent = Lent {
             connection,
-            kind: self.kind,
             limit: self.limit,
             open: true,
         };
-        raw_sql(self.opening()).execute(&mut *lent).await?;
+        lent.connection.command(self.opening().to_owned()).await?;
         Ok(lent)
     }
 
     fn opening(&self) -> &'static str {
-        match (self.kind, self.purpose) {
+        match (self.pool.kind(), self.purpose) {
             // IMMEDIATE takes the write lock first, so that what the work reads cannot be overtaken before it
             // writes and no statement in its middle meets another process's lock.
             (Kind::Sqlite, Purpose::Write) => "BEGIN IMMEDIATE",
@@ -113,7 +151,7 @@ impl Lent {
         &mut self,
         topics: &BTreeSet<&'static str>,
     ) -> Result<(), DatabaseError> {
-        let statement = match self.kind {
+        let statement = match self.connection.kind() {
             Kind::Sqlite => "COMMIT".to_owned(),
             // PostgreSQL answers `COMMIT` of a transaction in which a statement failed with a silent rollback. One more statement
             // in front of it, in the same round trip, fails there instead, and the `COMMIT` behind it is never reached.
@@ -126,7 +164,7 @@ impl Lent {
             }
         };
         let limit = self.limit;
-        let committed = raw_sql(AssertSqlSafe(statement)).execute(&mut **self);
+        let committed = self.connection.command(statement);
         match limited(limit, committed).await {
             Ok(Ok(_)) => {
                 self.open = false;
@@ -139,7 +177,11 @@ impl Lent {
 
     /// Rolls back; where that fails, closing the connection does it.
     pub(crate) async fn rollback(&mut self) {
-        let ended = timeout(ROLLBACK_LIMIT, raw_sql("ROLLBACK").execute(&mut **self)).await;
+        let ended = timeout(
+            ROLLBACK_LIMIT,
+            self.connection.command("ROLLBACK".to_owned()),
+        )
+        .await;
         self.open = !matches!(ended, Ok(Ok(_)));
     }
 }

@@ -84,6 +84,7 @@
 
 mod codes;
 mod command;
+mod connection;
 mod database;
 mod error;
 mod grants;
@@ -105,6 +106,7 @@ mod url;
 mod writing;
 
 pub use command::{CheckCommand, DatabaseCommand, DatabaseCommandError, MigrateCommand};
+pub use connection::Connection;
 pub use database::{Checkpoint, Database, PoolOptions};
 pub use error::DatabaseError;
 pub use many::{Many, Value};
@@ -113,7 +115,7 @@ pub use notices::Notices;
 pub use postgres::Unfit;
 pub use source::Kind;
 pub use tenancy::{Role, Server, Tenancy};
-pub use transaction::{BoxFuture, Connection, Dialect, Reader, Row, Tx};
+pub use transaction::{BoxFuture, Dialect, Reader, Row, Tx};
 pub use url::{DatabaseConfig, DatabaseUrl, DatabaseUrlError};
 
 pub use sqlx;

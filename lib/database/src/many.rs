@@ -1,11 +1,11 @@
 //! One statement over many rows.
 //!
-//! Owns how rows of values become few statements: what a statement costs beside its rows (a wake of the connection's thread, a
+//! Owns how rows of values become few statements: what a statement costs beside its rows (its way through the planner, a
 //! round trip to a server) is more than most rows cost. Has no knowledge of tables.
 
-use sqlx::{Arguments as _, AssertSqlSafe, Database as _, Sqlite, any::AnyArguments, query_with};
+use sqlx::{Arguments as _, AssertSqlSafe, any::AnyArguments, query_with};
 
-use crate::{Connection, DatabaseError, Row};
+use crate::{Connection, DatabaseError, Kind, Row};
 
 /// Where the rows stand in a statement's text.
 const ROWS: &str = "{rows}";
@@ -135,7 +135,7 @@ impl Many {
     ) -> Result<(String, AnyArguments), DatabaseError> {
         let mut arguments = AnyArguments::default();
         arguments.reserve(shared.len() + N * rows.len(), 0);
-        if db.backend_name() == Sqlite::NAME {
+        if db.kind() == Kind::Sqlite {
             let text = self.bind_in_order(&mut arguments, shared, rows, values)?;
             return Ok((text, arguments));
         }

@@ -112,7 +112,10 @@ impl Hub {
         if listener.is_some() {
             return;
         }
-        let Ok(options) = source.driver_url().parse::<PgConnectOptions>() else {
+        let Source::Server { options, .. } = source else {
+            return;
+        };
+        let Ok(options) = options.database_url.as_str().parse::<PgConnectOptions>() else {
             return;
         };
         let shared = Arc::downgrade(&self.0);

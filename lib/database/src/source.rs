@@ -3,10 +3,10 @@
 //! Owns the way from a URL to a connection that may be used. Invariant: no connection is handed out, by a pool or otherwise,
 //! whose settings were not made and, where a server has its own will, read back.
 
-use std::{sync::Once, time::Duration};
+use std::{path::PathBuf, sync::Once, time::Duration};
 
 use sqlx::{
-    ConnectOptions as _, Connection as _, Pool,
+    AnyConnection, ConnectOptions as _, Connection as _, Pool,
     any::{AnyConnectOptions, install_default_drivers},
 };
 use tokio::time::{sleep, timeout};
@@ -14,8 +14,10 @@ use tokio::time::{sleep, timeout};
 use crate::{
     Connection, DatabaseConfig, DatabaseError, Dialect,
     codes::{self, Failure},
+    connection,
+    lending::Connections,
     postgres::{self, Demands},
-    sqlite::{self, Unclean},
+    sqlite::{self, FilePool, Loan, Unclean},
     url::Place,
 };
 
@@ -43,19 +45,19 @@ pub(crate) enum Purpose {
     Read,
 }
 
-/// A database that can be connected to.
+/// A database that can be connected to. Clones share nothing but its name.
 #[derive(Clone)]
-pub(crate) struct Source {
-    options: AnyConnectOptions,
-    session: Session,
-    /// A file that was not closed in order before.
-    unclean: Option<Unclean>,
-}
-
-#[derive(Clone, Copy)]
-enum Session {
-    Sqlite,
-    Postgres(Demands),
+pub(crate) enum Source {
+    /// A file, and whether it was not closed in order before.
+    File {
+        file: PathBuf,
+        unclean: Option<Unclean>,
+    },
+    /// A server.
+    Server {
+        options: Box<AnyConnectOptions>,
+        demands: Demands,
+    },
 }
 
 impl Source {
@@ -64,45 +66,30 @@ impl Source {
         config: &DatabaseConfig,
         lock_timeout: Duration,
     ) -> Result<Self, DatabaseError> {
-        DRIVERS.call_once(install_default_drivers);
-        let mut unclean = None;
-        let (url, session) = match config.url.place() {
-            Place::Sqlite(file) => {
-                unclean = sqlite::prepare_file(file.clone()).await?;
-                (sqlite::driver_url(file)?, Session::Sqlite)
-            }
+        match config.url.place() {
+            Place::Sqlite(file) => Ok(Self::File {
+                unclean: sqlite::prepare_file(file.clone()).await?,
+                file: file.clone(),
+            }),
             Place::Postgres(url) => {
-                let demands = Demands {
-                    allow_unsafe_durability: config.allow_unsafe_durability,
-                    require_synchronous_standby: config.require_synchronous_standby,
-                    lock_timeout,
-                };
-                (url.as_str().to_owned(), Session::Postgres(demands))
+                let options = server_options(url.as_str()).map_err(DatabaseError::from_open)?;
+                Ok(Self::Server {
+                    options: Box::new(options.disable_statement_logging()),
+                    demands: Demands {
+                        allow_unsafe_durability: config.allow_unsafe_durability,
+                        require_synchronous_standby: config.require_synchronous_standby,
+                        lock_timeout,
+                    },
+                })
             }
-        };
-        let options: AnyConnectOptions = url.parse().map_err(DatabaseError::from_open)?;
-        Ok(Self {
-            options: options.disable_statement_logging(),
-            session,
-            unclean,
-        })
-    }
-
-    /// What is known of a file that was not closed in order before this.
-    pub(crate) fn unclean(&self) -> Option<Unclean> {
-        self.unclean
-    }
-
-    pub(crate) fn kind(&self) -> Kind {
-        match self.session {
-            Session::Sqlite => Kind::Sqlite,
-            Session::Postgres(_) => Kind::Postgres,
         }
     }
 
-    /// The server's URL as the driver spells it, for connections that are not of a pool.
-    pub(crate) fn driver_url(&self) -> &str {
-        self.options.database_url.as_str()
+    pub(crate) fn kind(&self) -> Kind {
+        match self {
+            Self::File { .. } => Kind::Sqlite,
+            Self::Server { .. } => Kind::Postgres,
+        }
     }
 
     /// The first connection, with the reasons in full; a server that does not answer is waited for.
@@ -116,67 +103,94 @@ impl Source {
         purpose: Purpose,
         patience: Duration,
     ) -> Result<Connection, DatabaseError> {
-        let mut last = sqlx::Error::PoolTimedOut;
-        let connected = timeout(patience, async {
-            loop {
-                match Connection::connect_with(&self.options).await {
-                    Ok(connection) => return Ok(connection),
-                    Err(error) if codes::failure(&error) == Failure::Unavailable => last = error,
-                    Err(error) => return Err(error),
-                }
-                tracing::warn!("the database server does not answer; trying again");
-                sleep(PAUSE).await;
+        match self {
+            Self::File { file, .. } => Ok(Loan::own(sqlite::open(file, purpose)?).into()),
+            Self::Server { options, demands } => {
+                let mut connection = reach(options, patience).await?;
+                postgres::settle(&mut connection, *demands).await?;
+                Ok(connection.into())
             }
-        })
-        .await;
-        let mut connection = match connected {
-            Ok(connected) => connected.map_err(DatabaseError::from_open)?,
-            Err(_) => return Err(DatabaseError::from_open(last)),
-        };
-        self.settle(&mut connection, purpose).await?;
-        Ok(connection)
+        }
     }
 
     /// A pool that connects when first asked, each connection settled before it is lent.
-    pub(crate) fn pool(&self, purpose: Purpose, connections: u32, wait: Duration) -> Pool<Dialect> {
-        let (source, kind) = (self.clone(), self.kind());
-        sqlx::pool::PoolOptions::new()
-            .max_connections(connections)
-            .acquire_timeout(wait)
-            .idle_timeout(None)
-            .max_lifetime(None)
-            // Costs a round trip and proves little: beginning a transaction is tried again on a fresh connection instead.
-            .test_before_acquire(false)
-            // But for one whose server may have lost its power meanwhile: without an answer `BEGIN` would wait for nobody.
-            .before_acquire(move |connection: &mut Connection, meta| {
-                Box::pin(async move {
-                    if kind == Kind::Sqlite || meta.idle_for < IDLE {
-                        return Ok(true);
-                    }
-                    Ok(matches!(timeout(PING, connection.ping()).await, Ok(Ok(()))))
-                })
-            })
-            .after_connect(move |connection, _| {
-                let source = source.clone();
-                Box::pin(async move {
-                    // The pool closes the connection and tries another until its time is up, so that a failover heals.
-                    source.settle(connection, purpose).await.map_err(|error| {
+    pub(crate) fn pool(&self, purpose: Purpose, connections: u32, wait: Duration) -> Connections {
+        match self {
+            Self::File { file, .. } => {
+                let file = file.clone();
+                let open = move || {
+                    sqlite::open(&file, purpose).map_err(|error| {
                         tracing::warn!(error = %error, "a database connection is refused");
                         sqlx::Error::Configuration(Box::new(error))
                     })
-                })
-            })
-            .connect_lazy_with(self.options.clone())
-    }
-
-    async fn settle(
-        &self,
-        connection: &mut Connection,
-        purpose: Purpose,
-    ) -> Result<(), DatabaseError> {
-        match self.session {
-            Session::Sqlite => sqlite::settle(connection, purpose).await,
-            Session::Postgres(demands) => postgres::settle(connection, demands).await,
+                };
+                Connections::File(FilePool::new(connections, wait, open))
+            }
+            Self::Server { options, demands } => {
+                Connections::Server(server_pool(options, *demands, connections, wait))
+            }
         }
     }
+}
+
+/// A server's URL as the driver reads it.
+pub(crate) fn server_options(url: &str) -> Result<AnyConnectOptions, sqlx::Error> {
+    DRIVERS.call_once(install_default_drivers);
+    url.parse()
+}
+
+/// Connects to a server, and waits for one that does not answer.
+async fn reach(
+    options: &AnyConnectOptions,
+    patience: Duration,
+) -> Result<AnyConnection, DatabaseError> {
+    let mut last = sqlx::Error::PoolTimedOut;
+    let connected = timeout(patience, async {
+        loop {
+            match AnyConnection::connect_with(options).await {
+                Ok(connection) => return Ok(connection),
+                Err(error) if codes::failure(&error) == Failure::Unavailable => last = error,
+                Err(error) => return Err(error),
+            }
+            tracing::warn!("the database server does not answer; trying again");
+            sleep(PAUSE).await;
+        }
+    })
+    .await;
+    connected
+        .unwrap_or(Err(last))
+        .map_err(DatabaseError::from_open)
+}
+
+fn server_pool(
+    options: &AnyConnectOptions,
+    demands: Demands,
+    connections: u32,
+    wait: Duration,
+) -> Pool<Dialect> {
+    sqlx::pool::PoolOptions::new()
+        .max_connections(connections)
+        .acquire_timeout(wait)
+        .idle_timeout(None)
+        .max_lifetime(None)
+        // Costs a round trip and proves little: beginning a transaction is tried again on a fresh connection instead.
+        .test_before_acquire(false)
+        // But for one whose server may have lost its power meanwhile: without an answer `BEGIN` would wait for nobody.
+        .before_acquire(move |connection: &mut AnyConnection, meta| {
+            Box::pin(async move {
+                Ok(meta.idle_for < IDLE || connection::is_alive(connection, PING).await)
+            })
+        })
+        .after_connect(move |connection, _| {
+            Box::pin(async move {
+                // The pool closes the connection and tries another until its time is up, so that a failover heals.
+                postgres::settle(connection, demands)
+                    .await
+                    .map_err(|error| {
+                        tracing::warn!(error = %error, "a database connection is refused");
+                        sqlx::Error::Configuration(Box::new(error))
+                    })
+            })
+        })
+        .connect_lazy_with(options.clone())
 }

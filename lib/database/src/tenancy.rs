@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use sqlx::{AssertSqlSafe, Connection as _, query_scalar, raw_sql};
+use sqlx::{AssertSqlSafe, query_scalar, raw_sql};
 
 use crate::{Connection, DatabaseConfig, DatabaseError, DatabaseUrl, password, source::Source};
 

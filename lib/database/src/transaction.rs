@@ -1,6 +1,6 @@
 //! Transactions as units of work see them, and reading ones from their beginning to their end; [`crate::writing`] has the others.
 //!
-//! Invariant: once started, the work runs in a task of its own to its end; dropping the future that awaits it drops the answer, not
+//! Invariant: once started, the work runs in a task or a thread of its own to its end; dropping the future that awaits it drops the answer, not
 //! the work; and a connection whose transaction's end is not known is closed, never lent again.
 
 use std::{
@@ -12,18 +12,20 @@ use std::{
     pin::Pin,
 };
 
+use tokio::{
+    runtime::Handle,
+    task::{JoinHandle, spawn_blocking},
+};
 use tracing::Instrument;
 
 use crate::{
-    DatabaseError,
+    Connection, DatabaseError, Kind,
     lending::{Lender, Lent},
     measure::{Outcome, Stopwatch},
 };
 
 /// Both dialects, picked at run time. Name these aliases, not sqlx's types.
 pub type Dialect = sqlx::Any;
-/// A connection of either dialect: what functions that only read take.
-pub type Connection = sqlx::AnyConnection;
 /// A row of either dialect.
 pub type Row = sqlx::any::AnyRow;
 /// The future of a unit of work: `Box::pin(async move { … })`.
@@ -55,31 +57,70 @@ where
     T: Send + 'static,
     E: From<DatabaseError> + Send + 'static,
 {
-    detached(async move {
-        let stopwatch = Stopwatch::start(name);
-        let mut reader = match lender.begin().await {
-            Ok(lent) => Reader(lent),
-            Err(error) => {
-                stopwatch.finish(Outcome::Failed);
-                return Err(error.into());
+    let stopwatch = Stopwatch::start(name);
+    match lender.pool.kind() {
+        Kind::Postgres => {
+            detached(async move {
+                let lent = lender.begin().await;
+                read_on(lent, &lender, stopwatch, work).await
+            })
+            .await
+        }
+        // Its thread is only taken when there is a connection for it.
+        Kind::Sqlite => {
+            let connection = match lender.pool.acquire().await {
+                Ok(connection) => connection,
+                Err(error) => {
+                    stopwatch.finish(Outcome::Failed);
+                    return Err(DatabaseError::from(error).into());
+                }
+            };
+            on_a_thread(async move {
+                let lent = lender.begin_on(connection).await;
+                read_on(lent, &lender, stopwatch, work).await
+            })
+            .await
+        }
+    }
+}
+
+async fn read_on<T, E, F>(
+    lent: Result<Lent, DatabaseError>,
+    lender: &Lender,
+    stopwatch: Stopwatch,
+    work: F,
+) -> Result<T, E>
+where
+    F: for<'t> FnOnce(&'t mut Reader) -> BoxFuture<'t, Result<T, E>> + Send + 'static,
+    E: From<DatabaseError>,
+{
+    let worked = match lent {
+        Err(error) => Err(error),
+        Ok(lent) => {
+            let mut reader = Reader(lent);
+            match lender.limited(work(&mut reader)).await {
+                Err(error) => Err(error),
+                Ok(answer) => {
+                    reader.0.rollback().await;
+                    Ok(answer)
+                }
             }
-        };
-        let answer = match lender.limited(work(&mut reader)).await {
-            Ok(answer) => answer,
-            Err(error) => {
-                stopwatch.finish(Outcome::Failed);
-                return Err(error.into());
-            }
-        };
-        reader.0.rollback().await;
-        stopwatch.finish(if answer.is_ok() {
-            Outcome::Done
-        } else {
-            Outcome::RolledBack
-        });
-        answer
-    })
-    .await
+        }
+    };
+    match worked {
+        Err(error) => {
+            stopwatch.finish(Outcome::Failed);
+            Err(error.into())
+        }
+        Ok(answer) => {
+            stopwatch.finish(if answer.is_ok() {
+                Outcome::Done
+            } else {
+                Outcome::RolledBack
+            });
+            answer
+        }
+    }
 }
 
 /// Runs `unit` in a task of its own and hands on its answer, or its panic.
@@ -89,7 +130,25 @@ where
     T: Send + 'static,
     E: From<DatabaseError> + Send + 'static,
 {
-    match tokio::spawn(unit.in_current_span()).await {
+    answered(tokio::spawn(unit.in_current_span())).await
+}
+
+/// The same in a thread that may wait for a disk.
+pub(crate) async fn on_a_thread<T, E, U>(unit: U) -> Result<T, E>
+where
+    U: Future<Output = Result<T, E>> + Send + 'static,
+    T: Send + 'static,
+    E: From<DatabaseError> + Send + 'static,
+{
+    let (unit, runtime) = (unit.in_current_span(), Handle::current());
+    answered(spawn_blocking(move || runtime.block_on(unit))).await
+}
+
+async fn answered<T, E>(task: JoinHandle<Result<T, E>>) -> Result<T, E>
+where
+    E: From<DatabaseError>,
+{
+    match task.await {
         Ok(answer) => answer,
         Err(stopped) => match stopped.try_into_panic() {
             Ok(panic) => resume_unwind(panic),

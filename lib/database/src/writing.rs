@@ -1,7 +1,8 @@
 //! Writing units of work, committed in groups.
 //!
 //! Owns the queue before the one writer. While a transaction is under way further units queue, and all that queued (up to a size)
-//! share the next one: one `BEGIN`, one `COMMIT`, one wait for the disk. No timers. Has no knowledge of what a unit does. Invariants:
+//! share the next one: one `BEGIN`, one `COMMIT`, one wait for the disk. A unit that somebody waits for is never held back; one that may
+//! ride along waits a moment for such a one. Has no knowledge of what a unit does. Invariants:
 //! a unit is answered only when what it did is committed; one that fails, panics or meets contention takes nothing of the others with
 //! it: the transaction is rolled back and each of the group then runs in one of its own. Units may run more than once for that reason.
 
@@ -12,22 +13,24 @@ use std::{
     hash::{BuildHasher, RandomState},
     io,
     panic::{AssertUnwindSafe, resume_unwind},
+    thread,
     time::Duration,
 };
 
 use futures::FutureExt;
 use sealpost_failpoints::fails;
 use tokio::{
+    runtime::Handle,
     sync::{
         mpsc::{self, error::TrySendError},
         oneshot,
     },
-    time::Instant,
+    time::{Instant, timeout},
 };
 use tracing::{Instrument, Span};
 
 use crate::{
-    BoxFuture, DatabaseError, Tx,
+    BoxFuture, DatabaseError, Kind, Tx,
     error::may_succeed_again,
     lending::{Lender, Lent},
     measure::{Outcome, Stopwatch, group},
@@ -39,6 +42,17 @@ use crate::{
 const MOST: usize = 32;
 /// Units that may queue before callers wait.
 const QUEUE: usize = 256;
+/// How long a unit that may ride along waits for one to ride with: about as long as a transaction of a busy service takes.
+const RIDE: Duration = Duration::from_millis(3);
+
+/// Whether a unit may wait for another's transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Haste {
+    /// Somebody waits for it.
+    Prompt,
+    /// Nobody does.
+    Soon,
+}
 
 /// The queue before the writer; clones share it.
 #[derive(Clone)]
@@ -49,16 +63,36 @@ pub(crate) struct Writing {
 }
 
 impl Writing {
-    /// Starts the writer's task, which ends when every clone is dropped and all that queued is done.
-    pub(crate) fn start(lender: Lender, hub: Hub) -> Self {
+    /// Starts the writer, which ends when every clone is dropped and all that queued is done: a task for a server, and for a file a
+    /// thread, in which a whole transaction runs without a switch to another.
+    ///
+    /// # Errors
+    /// When there is no thread to be had.
+    pub(crate) fn start(lender: Lender, hub: Hub) -> Result<Self, DatabaseError> {
         let (queue, units) = mpsc::channel(QUEUE);
         let patience = lender.patience;
-        tokio::spawn(Writer { lender, hub }.run(units));
-        Self { queue, patience }
+        let kind = lender.pool.kind();
+        let writing = Writer { lender, hub }.run(units);
+        match kind {
+            Kind::Postgres => drop(tokio::spawn(writing)),
+            Kind::Sqlite => {
+                let runtime = Handle::current();
+                thread::Builder::new()
+                    .name("sqlite-writer".to_owned())
+                    .spawn(move || runtime.block_on(writing))
+                    .map_err(DatabaseError::File)?;
+            }
+        }
+        Ok(Self { queue, patience })
     }
 
     /// Runs `work` in a transaction and answers once that is committed. Dropping this future does not stop the work once it queues.
-    pub(crate) async fn run<T, E, F>(&self, name: &'static str, work: F) -> Result<T, E>
+    pub(crate) async fn run<T, E, F>(
+        &self,
+        name: &'static str,
+        haste: Haste,
+        work: F,
+    ) -> Result<T, E>
     where
         F: for<'t> FnMut(&'t mut Tx) -> BoxFuture<'t, Result<T, E>> + Send + 'static,
         T: Send + 'static,
@@ -67,6 +101,7 @@ impl Writing {
         let (reply, answer) = oneshot::channel();
         let job = Job {
             name,
+            haste,
             work,
             span: Span::current(),
             answer: None,
@@ -74,7 +109,7 @@ impl Writing {
             stopwatch: Stopwatch::start(name),
             until: Instant::now() + self.patience,
         };
-        // The writer's task lives as long as a sender does, or the runtime ends.
+        // The writer lives as long as a sender does, or the runtime ends.
         if let Err(TrySendError::Full(job)) = self.queue.try_send(Box::new(job)) {
             // In a task of its own: a caller that goes meanwhile has asked all the same.
             let queue = self.queue.clone();
@@ -102,6 +137,8 @@ enum Worked {
 trait Unit: Send {
     fn name(&self) -> &'static str;
 
+    fn haste(&self) -> Haste;
+
     /// When it has queued for too long.
     fn until(&self) -> Instant;
 
@@ -119,6 +156,7 @@ trait Unit: Send {
 
 struct Job<T, E, F> {
     name: &'static str,
+    haste: Haste,
     work: F,
     span: Span,
     answer: Option<Result<Result<T, E>, Box<dyn Any + Send>>>,
@@ -135,6 +173,10 @@ where
 {
     fn name(&self) -> &'static str {
         self.name
+    }
+
+    fn haste(&self) -> Haste {
+        self.haste
     }
 
     fn until(&self) -> Instant {
@@ -201,6 +243,14 @@ impl Writer {
     async fn run(self, mut units: mpsc::Receiver<Box<dyn Unit>>) {
         let mut batch = Vec::with_capacity(MOST);
         while units.recv_many(&mut batch, MOST).await > 0 {
+            if batch.iter().all(|unit| unit.haste() == Haste::Soon) {
+                let _ = timeout(RIDE, first_prompt(&mut units, &mut batch)).await;
+                while batch.len() < MOST
+                    && let Ok(unit) = units.try_recv()
+                {
+                    batch.push(unit);
+                }
+            }
             group(batch.len());
             let now = Instant::now();
             for unit in batch.extract_if(.., |unit| unit.until() <= now) {
@@ -307,6 +357,19 @@ impl Writer {
     }
 }
 
+/// Adds what comes to `batch`, up to one that somebody waits for.
+async fn first_prompt(units: &mut mpsc::Receiver<Box<dyn Unit>>, batch: &mut Vec<Box<dyn Unit>>) {
+    while batch.len() < MOST
+        && let Some(unit) = units.recv().await
+    {
+        let haste = unit.haste();
+        batch.push(unit);
+        if haste == Haste::Prompt {
+            return;
+        }
+    }
+}
+
 async fn commit(
     lent: &mut Lent,
     topics: &BTreeSet<&'static str>,
@@ -332,11 +395,12 @@ fn busy() -> DatabaseError {
     DatabaseError::Busy(sqlx::Error::PoolTimedOut)
 }
 
-/// The same for another unit.
+/// The same for another unit: what may be tried again, and what may not.
 fn like(error: &DatabaseError) -> DatabaseError {
     match error {
         DatabaseError::Closed => DatabaseError::Closed,
-        _ => busy(),
+        error if error.is_conflict() => busy(),
+        _ => DatabaseError::Statement(sqlx::Error::BeginFailed),
     }
 }
 

@@ -157,7 +157,7 @@ impl Datastore {
     ) -> Result<Option<(Vec<Collected>, bool)>, RelayError> {
         let kind = self.database.kind();
         self.database
-            .run_tx("collect_acknowledge", move |tx| {
+            .run_tx_soon("collect_acknowledge", move |tx| {
                 let (ids, done, collector) = (ids.clone(), done.clone(), collector.clone());
                 Box::pin(async move {
                     inbound_delete(tx, &ids).await?;

@@ -84,7 +84,7 @@ impl Datastore {
     ) -> Result<Called<Vec<ReceiptOutcome>>, RelayError> {
         let calls = Arc::new(calls);
         self.database
-            .run_tx("receive_acknowledge", move |tx| {
+            .run_tx_soon("receive_acknowledge", move |tx| {
                 let (calls, offered) = (calls.clone(), offered.clone());
                 Box::pin(async move { hear(tx, &calls, offered.as_ref(), depth, now).await })
             })

@@ -86,7 +86,7 @@ impl Datastore {
     ) -> Result<(), StoreError> {
         let replaced = self
             .database
-            .run_tx("advance_cursor", move |tx| {
+            .run_tx_soon("advance_cursor", move |tx| {
                 let (subscription, number) = (subscription.clone(), number.clone());
                 Box::pin(async move {
                     refuse_departed(tx, &number).await?;

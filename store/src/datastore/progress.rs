@@ -57,7 +57,7 @@ impl Datastore {
     ) -> Result<Vec<Progress>, StoreError> {
         let items = Arc::new(items);
         self.database
-            .run_tx("advance_status", move |tx| {
+            .run_tx_soon("advance_status", move |tx| {
                 let items = items.clone();
                 Box::pin(async move { Ok(advance_all(tx, &items).await?) })
             })

@@ -1,13 +1,15 @@
 //! Migrations: a database is brought to the binary's shape, or refused.
 //!
-//! Owns the comparison of what was applied with what the binary has; sqlx's migrator keeps the list
-//! and the checksums, and applies each migration in a transaction of its own. Never goes backwards.
+//! Owns the comparison of what was applied with what the binary has. sqlx's migrator keeps a server's list and the checksums, and
+//! applies each migration in a transaction of its own; `file` does the same for a file. Never goes backwards.
 //! Invariant: what was applied is a prefix of what the binary has, byte for byte.
+
+mod file;
 
 use sqlx::{
     SqlSafeStr,
     migrate::{AppliedMigration, Migrate, MigrateError, MigrationType},
-    query_scalar,
+    query_as, query_scalar,
 };
 
 use crate::{Connection, DatabaseError, Kind, codes};
@@ -63,9 +65,9 @@ impl Migration {
 /// apply one, or one fails: it alone is rolled back, those before it stay.
 pub(crate) async fn migrate(
     connection: &mut Connection,
-    kind: Kind,
     migrations: &[Migration],
 ) -> Result<Vec<i64>, DatabaseError> {
+    let kind = connection.kind();
     let known = last_version(migrations)?;
     let migrations: Vec<_> = migrations.iter().map(|step| step.to_sqlx(kind)).collect();
 
@@ -74,15 +76,13 @@ pub(crate) async fn migrate(
     if missing(&migrations, &applied, known)?.is_empty() && !applied.is_empty() {
         return Ok(Vec::new());
     }
-    connection
-        .lock()
-        .await
-        .map_err(DatabaseError::from_migrate)?;
+    if let Some(server) = connection.as_server() {
+        server.lock().await.map_err(DatabaseError::from_migrate)?;
+    }
     let done = apply_missing(connection, kind, &migrations, known).await;
-    connection
-        .unlock()
-        .await
-        .map_err(DatabaseError::from_migrate)?;
+    if let Some(server) = connection.as_server() {
+        server.unlock().await.map_err(DatabaseError::from_migrate)?;
+    }
     done
 }
 
@@ -96,17 +96,19 @@ async fn apply_missing(
     let missing = missing(migrations, &applied, known)?;
     let first = missing.first().map_or(known, |step| step.version);
     if applied.is_empty() {
-        connection
-            .ensure_migrations_table(LIST)
-            .await
-            .map_err(|error| refused(error, first))?;
+        let made = match connection.as_server() {
+            Some(server) => server.ensure_migrations_table(LIST).await,
+            None => file::make_list(connection).await,
+        };
+        made.map_err(|error| refused(error, first))?;
     }
     let mut versions = Vec::new();
     for step in missing {
-        connection
-            .apply(LIST, step)
-            .await
-            .map_err(|error| refused(error, step.version))?;
+        let done = match connection.as_server() {
+            Some(server) => server.apply(LIST, step).await.map(|_| ()),
+            None => file::apply(connection, step).await,
+        };
+        done.map_err(|error| refused(error, step.version))?;
         versions.push(step.version);
     }
     Ok(versions)
@@ -130,10 +132,17 @@ async fn applied(
     if lists == 0 {
         return Ok(Vec::new());
     }
-    connection
-        .list_applied_migrations(LIST)
-        .await
-        .map_err(DatabaseError::from_migrate)
+    let listed: Vec<(i64, Vec<u8>)> =
+        query_as("SELECT version, checksum FROM _sqlx_migrations ORDER BY version")
+            .fetch_all(connection)
+            .await?;
+    let applied = listed
+        .into_iter()
+        .map(|(version, checksum)| AppliedMigration {
+            version,
+            checksum: checksum.into(),
+        });
+    Ok(applied.collect())
 }
 
 /// What of `migrations` was not applied, when what was applied is a prefix of them.

@@ -15,7 +15,6 @@ const fn both(version: i64, name: &'static str, sql: &'static str) -> Migration 
 
 struct Db {
     connection: Connection,
-    kind: Kind,
 }
 
 impl Db {
@@ -25,12 +24,11 @@ impl Db {
         }
         Self {
             connection: place.stranger().await,
-            kind: place.kind(),
         }
     }
 
     async fn migrate(&mut self, migrations: &[Migration]) -> Result<Vec<i64>, DatabaseError> {
-        migrate(&mut self.connection, self.kind, migrations).await
+        migrate(&mut self.connection, migrations).await
     }
 
     async fn has(&mut self, table: &str) -> bool {

@@ -17,8 +17,6 @@ use std::{
     time::Duration,
 };
 
-use sqlx::Connection as _;
-
 use crate::Connection;
 
 /// The oldest major version that counts.

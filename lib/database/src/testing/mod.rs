@@ -15,7 +15,7 @@ mod schema;
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use sqlx::{AssertSqlSafe, Connection as _, raw_sql};
+use sqlx::{AssertSqlSafe, raw_sql};
 use tempfile::TempDir;
 use tokio::sync::OnceCell;
 
@@ -125,7 +125,6 @@ impl TestDatabase {
 
     /// A connection with the driver's own settings, past everything that the crate sees to.
     pub async fn stranger(&self) -> Connection {
-        sqlx::any::install_default_drivers();
         Connection::connect(&self.url).await.unwrap()
     }
 
@@ -189,7 +188,6 @@ fn with_database(url: &str, name: &str) -> String {
 }
 
 async fn execute(url: &str, sql: &str) {
-    sqlx::any::install_default_drivers();
     let mut connection = Connection::connect(url).await.unwrap();
     raw_sql(AssertSqlSafe(sql.to_owned()))
         .execute(&mut connection)

@@ -6,10 +6,11 @@ use std::{
         Arc,
         atomic::{AtomicU32, Ordering},
     },
+    time::Duration,
 };
 
 use sealpost_database::{DatabaseError, testing::on_both};
-use tokio::{sync::Notify, task::JoinSet};
+use tokio::{sync::Notify, task::JoinSet, time::timeout};
 
 use crate::{Fixture, WorkError, assert_no_transaction_is_open, ids, insert, pair_insert};
 
@@ -107,6 +108,48 @@ async fn units_that_succeed_run_once_each() {
         assert_eq!(runs.load(Ordering::SeqCst), 100);
         insert(&fixture.database, 100).await.unwrap();
         assert_eq!(ids(&fixture.database).await.0, (0..=100).collect());
+    })
+    .await;
+}
+
+/// A unit that nobody waits for rides with the next that somebody does, and goes alone when none comes.
+#[tokio::test]
+async fn a_unit_that_may_ride_along_shares_the_next_ones_transaction_and_needs_none_to_come() {
+    on_both(async |place| {
+        let fixture = Fixture::on(place).await;
+        let database = fixture.database.clone();
+        insert(&database, 0).await.unwrap();
+        // The one that is carried runs a second time, by itself, when the one that carried it gave up.
+        let runs = Arc::new(AtomicU32::new(0));
+        for id in 1..=20 {
+            let counted = runs.clone();
+            let riding = database.run_tx_soon("riding", move |tx| {
+                counted.fetch_add(1, Ordering::SeqCst);
+                Box::pin(async move { pair_insert(tx, id).await })
+            });
+            let prompt = database.run_tx("prompt", move |tx| {
+                Box::pin(async move {
+                    pair_insert(tx, 100 + id).await?;
+                    Err::<(), _>(WorkError::GaveUp)
+                })
+            });
+            let (rode, carried) = tokio::join!(riding, prompt);
+            let rode: Result<(), DatabaseError> = rode;
+            rode.unwrap();
+            carried.unwrap_err();
+        }
+        // A busy machine may wake the writer late once or twice.
+        let shared = runs.load(Ordering::SeqCst) - 20;
+        assert!(shared >= 15, "{shared} of 20 shared a transaction");
+
+        let alone = database.run_tx_soon("riding", |tx| {
+            Box::pin(async move { pair_insert(tx, 300).await })
+        });
+        let alone: Result<(), DatabaseError> =
+            timeout(Duration::from_secs(5), alone).await.unwrap();
+        alone.unwrap();
+        let expected = (0..=20).chain([300]).collect();
+        assert_eq!(ids(&database).await.0, expected);
     })
     .await;
 }

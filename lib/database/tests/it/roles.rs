@@ -5,7 +5,7 @@ use std::process::Command;
 use clap::Parser;
 use sealpost_database::{
     Connection, Database, DatabaseCommand, DatabaseError, PoolOptions,
-    sqlx::{AssertSqlSafe, Connection as _, raw_sql},
+    sqlx::{AssertSqlSafe, raw_sql},
     testing::TestDatabase,
 };
 

@@ -46,20 +46,20 @@ async fn a_swallowed_statement_error_never_becomes_an_acknowledged_commit() {
 /// Control: the driver alone says that this commit went well.
 #[tokio::test]
 async fn the_driver_alone_calls_such_a_commit_done() {
-    use sealpost_database::sqlx::{Connection as _, raw_sql};
+    use sealpost_database::sqlx::raw_sql;
     let place = TestDatabase::postgres().await;
     open_at(&place).await;
     let mut stranger = place.stranger().await;
-    let mut transaction = stranger.begin().await.unwrap();
+    raw_sql("BEGIN").execute(&mut stranger).await.unwrap();
     raw_sql("INSERT INTO lefts VALUES (1, '')")
-        .execute(&mut *transaction)
+        .execute(&mut stranger)
         .await
         .unwrap();
     raw_sql("INSERT INTO lefts VALUES (1, '')")
-        .execute(&mut *transaction)
+        .execute(&mut stranger)
         .await
         .unwrap_err();
-    transaction.commit().await.unwrap();
+    raw_sql("COMMIT").execute(&mut stranger).await.unwrap();
     let rows: i64 = query_scalar("SELECT count(*) FROM lefts")
         .fetch_one(&mut stranger)
         .await

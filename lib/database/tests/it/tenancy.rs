@@ -4,7 +4,7 @@ use std::{fs, time::Duration};
 
 use sealpost_database::{
     Connection, DatabaseUrl, Role, Server, Tenancy,
-    sqlx::{AssertSqlSafe, Connection as _, query_scalar, raw_sql},
+    sqlx::{AssertSqlSafe, query_scalar, raw_sql},
     testing::{Cluster, TestDatabase},
 };
 

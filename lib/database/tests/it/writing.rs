@@ -11,8 +11,8 @@ use std::{
 };
 
 use sealpost_database::{
-    DatabaseError,
-    sqlx::{Connection as _, SqliteConnection, query, raw_sql, sqlite::SqliteConnectOptions},
+    Connection, DatabaseError,
+    sqlx::{self, query, raw_sql},
     testing::on_both,
 };
 use tokio::{task::JoinSet, time::sleep};
@@ -153,12 +153,16 @@ async fn contention_that_does_not_end_is_answered_as_busy_after_a_bounded_number
     assert!(ids(&fixture.database).await.0.is_empty());
 }
 
+async fn stranger(file: &Path) -> Result<Connection, sqlx::Error> {
+    Connection::connect(&format!("sqlite://{}", file.display())).await
+}
+
 /// A real `SQLITE_BUSY`: a stranger asks for the lock that the running transaction holds.
 async fn meet_the_lock(file: &Path) -> Result<(), DatabaseError> {
-    let options = SqliteConnectOptions::new()
-        .filename(file)
-        .busy_timeout(Duration::ZERO);
-    let mut stranger = SqliteConnection::connect_with(&options).await?;
+    let mut stranger = stranger(file).await?;
+    raw_sql("PRAGMA busy_timeout = 0")
+        .execute(&mut stranger)
+        .await?;
     raw_sql("BEGIN IMMEDIATE").execute(&mut stranger).await?;
     Ok(())
 }
@@ -166,10 +170,7 @@ async fn meet_the_lock(file: &Path) -> Result<(), DatabaseError> {
 #[tokio::test]
 async fn another_processes_lock_is_waited_for() {
     let fixture = Fixture::new().await;
-    let mut stranger =
-        SqliteConnection::connect_with(&SqliteConnectOptions::new().filename(fixture.file()))
-            .await
-            .unwrap();
+    let mut stranger = stranger(&fixture.file()).await.unwrap();
     raw_sql("BEGIN IMMEDIATE")
         .execute(&mut stranger)
         .await

@@ -3,6 +3,10 @@
 //! Owns what makes a committed row survive a power cut and a deleted one disappear. Has no knowledge
 //! of transactions' contents. Invariant: a connection is only used after its settings read back as set.
 
+mod error;
+mod pool;
+mod session;
+
 use std::{
     fs::{DirBuilder, File, OpenOptions, Permissions},
     io,
@@ -10,7 +14,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use sqlx::{AssertSqlSafe, query_scalar, raw_sql};
+use sqlx::{AssertSqlSafe, query_scalar};
+
+pub(crate) use error::SqliteError;
+pub(crate) use pool::{FilePool, Loan};
+pub(crate) use session::{Answer, Session};
 
 use crate::{Connection, DatabaseError, source::Purpose};
 
@@ -131,54 +139,28 @@ fn prepare_file_blocking(file: &Path) -> io::Result<()> {
     }
 }
 
-/// The file's URL as the driver reads it.
-///
-/// # Errors
-/// When the path is not UTF-8.
-pub(crate) fn driver_url(file: &Path) -> Result<String, DatabaseError> {
-    let absolute = std::path::absolute(file).map_err(DatabaseError::File)?;
-    let path = absolute
-        .to_str()
-        .ok_or_else(|| DatabaseError::File(io::ErrorKind::InvalidFilename.into()))?;
-    let mut url = "sqlite://".to_owned();
-    for byte in path.bytes() {
-        if byte.is_ascii_alphanumeric() || b"/._-~".contains(&byte) {
-            url.push(char::from(byte));
-        } else {
-            url.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    // Not created here: it was, with its permissions.
-    Ok(url + "?mode=rw")
-}
-
-/// Makes a new connection's settings and reads them back.
-pub(crate) async fn settle(
-    connection: &mut Connection,
-    purpose: Purpose,
-) -> Result<(), DatabaseError> {
+/// Opens a file, makes the connection's settings and reads them back.
+pub(crate) fn open(file: &Path, purpose: Purpose) -> Result<Session, DatabaseError> {
+    let mut session = Session::open(file).map_err(DatabaseError::from_open)?;
     let first = match purpose {
         Purpose::Write => SETTLE_WRITER,
         Purpose::Read => SETTLE_READER,
     };
     for settings in [first, SETTLE] {
-        raw_sql(settings)
-            .execute(&mut *connection)
-            .await
+        session
+            .run_all(settings)
             .map_err(DatabaseError::from_open)?;
     }
-    verify_settings(connection).await
+    verify_settings(&mut session)?;
+    Ok(session)
 }
 
 /// Reads the settings back.
 ///
 /// # Errors
 /// `Setting` for the first that did not take hold, as on a file system that cannot keep a log.
-async fn verify_settings(connection: &mut Connection) -> Result<(), DatabaseError> {
-    let journal: String = query_scalar("PRAGMA journal_mode")
-        .fetch_one(&mut *connection)
-        .await?;
-    if journal != "wal" {
+fn verify_settings(session: &mut Session) -> Result<(), DatabaseError> {
+    if session.setting::<String>("journal_mode")? != "wal" {
         return Err(DatabaseError::Setting {
             name: "journal_mode = wal",
             wanted: 1,
@@ -186,7 +168,7 @@ async fn verify_settings(connection: &mut Connection) -> Result<(), DatabaseErro
         });
     }
     for &(name, wanted) in SETTINGS {
-        let found = pragma(connection, name).await?;
+        let found = session.setting(name)?;
         if found != wanted {
             return Err(DatabaseError::Setting {
                 name,
@@ -241,28 +223,21 @@ pub(crate) async fn look_over(
 mod tests {
     #![allow(clippy::unwrap_used)]
 
-    use sqlx::{Connection as _, any::install_default_drivers};
-
     use super::*;
 
-    async fn connect(file: &Path) -> Connection {
-        install_default_drivers();
-        prepare_file(file.to_owned()).await.unwrap();
-        Connection::connect(&driver_url(file).unwrap())
-            .await
-            .unwrap()
+    fn prepared(name: &str) -> (tempfile::TempDir, PathBuf) {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join(name);
+        prepare_file_blocking(&file).unwrap();
+        (folder, file)
     }
 
-    #[tokio::test]
-    async fn a_setting_that_does_not_take_hold_is_refused() {
-        let folder = tempfile::tempdir().unwrap();
-        let mut connection = connect(&folder.path().join("rows.db")).await;
-        settle(&mut connection, Purpose::Write).await.unwrap();
-        raw_sql("PRAGMA synchronous = NORMAL")
-            .execute(&mut connection)
-            .await
-            .unwrap();
-        let error = verify_settings(&mut connection).await.unwrap_err();
+    #[test]
+    fn a_setting_that_does_not_take_hold_is_refused() {
+        let (_folder, file) = prepared("rows.db");
+        let mut session = open(&file, Purpose::Write).unwrap();
+        session.run_all("PRAGMA synchronous = NORMAL").unwrap();
+        let error = verify_settings(&mut session).unwrap_err();
         assert!(
             matches!(
                 error,
@@ -275,16 +250,14 @@ mod tests {
         );
     }
 
-    #[tokio::test]
-    async fn a_path_may_hold_any_character() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("50% of #1?ä and more.db");
-        let mut connection = connect(&file).await;
-        settle(&mut connection, Purpose::Write).await.unwrap();
-        raw_sql("CREATE TABLE rows (a INTEGER) STRICT")
-            .execute(&mut connection)
-            .await
+    #[test]
+    fn a_path_may_hold_any_character() {
+        let (_folder, file) = prepared("50% of #1?ä and more.db");
+        let mut session = open(&file, Purpose::Write).unwrap();
+        session
+            .run_all("CREATE TABLE rows (a INTEGER) STRICT")
             .unwrap();
+        session.close().unwrap();
         assert!(file.metadata().unwrap().len() > 0);
     }
 }
