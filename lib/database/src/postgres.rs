@@ -6,9 +6,9 @@
 
 use std::time::Duration;
 
-use sqlx::{AssertSqlSafe, query_as, raw_sql};
+use sqlx::{AnyConnection, AssertSqlSafe, query_as, raw_sql};
 
-use crate::{Connection, DatabaseError};
+use crate::DatabaseError;
 
 /// The oldest server that the statements were tried on.
 const OLDEST: u32 = 15;
@@ -76,16 +76,20 @@ struct Server {
     synchronous_standby_names: String,
 }
 
+/// Plans are made for each execution. One that is kept may have been made when its table was small, or not analysed yet, and walks the
+/// whole of it for long: a queue is empty whenever all is well, and so it is when its plan is made.
+const PLANS: &str = "SET plan_cache_mode = force_custom_plan; SET jit = off";
+
 /// Tells a new session its limits and judges its server.
 ///
 /// There is no statement_timeout, and a role's own is undone: it could cancel `COMMIT` in its wait for a synchronous standby,
 /// and PostgreSQL then answers success for what no standby has. The limits here end transactions before that wait, or not at all.
 pub(crate) async fn settle(
-    connection: &mut Connection,
+    connection: &mut AnyConnection,
     demands: Demands,
 ) -> Result<(), DatabaseError> {
     let limits = format!(
-        "SET statement_timeout = 0; SET idle_in_transaction_session_timeout = {}; SET lock_timeout = {}",
+        "SET statement_timeout = 0; SET idle_in_transaction_session_timeout = {}; SET lock_timeout = {}; {PLANS}",
         IDLE_IN_TRANSACTION.as_millis(),
         demands.lock_timeout.as_millis(),
     );
@@ -103,7 +107,7 @@ pub(crate) async fn settle(
     Ok(())
 }
 
-async fn ask(connection: &mut Connection) -> Result<Server, sqlx::Error> {
+async fn ask(connection: &mut AnyConnection) -> Result<Server, sqlx::Error> {
     let (
         version_num,
         in_recovery,

@@ -65,6 +65,12 @@ pub const MIGRATIONS: &[Migration] = &[
         include_str!("../../migrations/sqlite/0003_replicas.sql"),
         include_str!("../../migrations/postgres/0003_replicas.sql"),
     ),
+    Migration::new(
+        4,
+        "counts",
+        include_str!("../../migrations/sqlite/0004_counts.sql"),
+        include_str!("../../migrations/postgres/0004_counts.sql"),
+    ),
 ];
 
 /// Notices that something came for the gateways, or became free.

@@ -1,0 +1,1 @@
+-- PostgreSQL alone: SQLite has triggers for each row only, and changes a row in its place.
