@@ -6,14 +6,14 @@
 
 use std::sync::Arc;
 
-use futures::{Stream, StreamExt};
+use futures::{Stream, StreamExt, stream::unfold};
 use sealpost_failpoints::failpoint;
 use sealpost_proto::gateway::v1::{SendStreamRequest, SendStreamResponse};
+use sealpost_runtime::status;
 use tokio::{
     join, pin,
     sync::{OwnedSemaphorePermit, Semaphore, mpsc},
 };
-use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
@@ -36,10 +36,13 @@ struct Batch<T> {
     permit: OwnedSemaphorePermit,
 }
 
-type Answer = (
-    Option<OwnedSemaphorePermit>,
-    Result<SendStreamResponse, Status>,
-);
+/// What the stages tell the answering stream.
+enum Answer {
+    /// Of one batch, which makes room for another when the transport has it.
+    Outcomes(OwnedSemaphorePermit, SendStreamResponse),
+    /// The last word: `Ok` when every batch that was read is answered.
+    End(Result<(), Status>),
+}
 
 /// Serves one stream: the answers to `requests`. It ends with OK when the caller ends it or between two batches once `stop` is
 /// cancelled, and has then answered every batch that was read.
@@ -57,12 +60,27 @@ pub fn send_stream<S>(
 where
     S: Stream<Item = Result<SendStreamRequest, Status>> + Send + Unpin + 'static,
 {
-    // One more than can be under way, for the status at the end: no stage ever waits for a slow reader.
+    // One more than can be under way, for the last word: no stage ever waits for a slow reader.
     let (answers, answered) = mpsc::channel::<Answer>(AHEAD + 1);
     let stages = run(admission, session, requests, stop, answers);
-    // Only what the transport took makes room for the next batch.
-    let answered = ReceiverStream::new(answered).map(|(_permit, answer)| answer);
-    (answered, stages)
+    (unfold(Some(answered), next_answer), stages)
+}
+
+/// The next answer; what the transport took makes room for the next batch.
+async fn next_answer(
+    answers: Option<mpsc::Receiver<Answer>>,
+) -> Option<(
+    Result<SendStreamResponse, Status>,
+    Option<mpsc::Receiver<Answer>>,
+)> {
+    let mut answers = answers?;
+    match answers.recv().await {
+        Some(Answer::Outcomes(_permit, outcomes)) => Some((Ok(outcomes), Some(answers))),
+        Some(Answer::End(Ok(()))) => None,
+        Some(Answer::End(Err(status))) => Some((Err(status), None)),
+        // The stages are gone without a word: one of them panicked. An OK would promise that nothing was begun.
+        None => Some((Err(status::internal()), None)),
+    }
 }
 
 async fn run<S>(
@@ -81,10 +99,8 @@ async fn run<S>(
         append_all(&admission, admitted, to_settle),
         settle_all(&admission, appended, &answers),
     );
-    if let Err(status) = end {
-        // The caller may be gone.
-        let _ = answers.send((None, Err(status))).await;
-    }
+    // The caller may be gone.
+    let _ = answers.send(Answer::End(end)).await;
 }
 
 async fn admit_all<S>(
@@ -172,7 +188,33 @@ async fn settle_all(
             outcomes,
         };
         // A caller that went away asks again with the same message ids.
-        let _ = answers.send((Some(batch.permit), Ok(answer))).await;
+        let _ = answers.send(Answer::Outcomes(batch.permit, answer)).await;
         failpoint!("send.answered");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tonic::Code;
+
+    use super::*;
+
+    fn answered(answers: mpsc::Receiver<Answer>) -> impl Stream<Item = Code> {
+        unfold(Some(answers), next_answer)
+            .map(|answer| answer.map_or_else(|e| e.code(), |_| Code::Ok))
+    }
+
+    #[tokio::test]
+    async fn stages_that_are_gone_without_a_word_never_look_like_a_clean_end() {
+        let (stages, answers) = mpsc::channel(1);
+        drop(stages);
+        let said: Vec<_> = answered(answers).collect().await;
+        assert_eq!(said, [Code::Internal]);
+
+        let (stages, answers) = mpsc::channel(1);
+        assert!(stages.send(Answer::End(Ok(()))).await.is_ok());
+        drop(stages);
+        let said: Vec<_> = answered(answers).collect().await;
+        assert!(said.is_empty());
     }
 }

@@ -23,6 +23,9 @@ use hop::{SendHop, Wrapped};
 use outcome::{Next, Trouble, after_outcome, after_silence};
 use turns::Turns;
 
+/// Batches on their way at one time: the gateway admits one while the vault and the store have others.
+const BATCHES: usize = 8;
+
 /// Messages of one client that may be on their way in: some seconds' worth of a busy gateway. One more would only wait, and what
 /// waits longer than its reader does is work for nobody.
 const WAITING: usize = 4096;
@@ -72,7 +75,10 @@ impl Sender {
     pub(crate) fn new(gateway: Gateway, sealer: Sealer) -> Self {
         let wrapped = Arc::new(Wrapped::default());
         let hop = SendHop::new(gateway, wrapped.clone());
-        let settings = LaneSettings::new("connector_send");
+        let settings = LaneSettings {
+            in_flight: BATCHES,
+            ..LaneSettings::new("connector_send")
+        };
         Self {
             sealer,
             // Ends with the last clone of the client.

@@ -1,7 +1,7 @@
 //! The client's half of a hop: a queue whose items travel in batches.
 //!
-//! One task owns the stream. While a batch is in flight further items queue, and all that queued (up to a size) is the
-//! next batch: no timers, no waiting for more. A full queue makes senders wait.
+//! One task owns the stream. While as many batches are in flight as may be, further items queue, and all that queued (up to a size)
+//! is the next batch: no timers, no waiting for more. A full queue makes senders wait.
 
 mod run;
 
@@ -74,6 +74,8 @@ pub struct LaneSettings {
     pub max_items: usize,
     /// Bytes in one batch, at most; a larger item travels alone.
     pub max_bytes: usize,
+    /// Batches in flight at one time, at most: more than one where the peer has stages that work side by side.
+    pub in_flight: usize,
     /// How long a batch may wait for its answer.
     pub deadline: Duration,
     /// How long a batch may wait for the stream to open.
@@ -81,7 +83,8 @@ pub struct LaneSettings {
 }
 
 impl LaneSettings {
-    /// The usual bounds: 1024 queued, 256 items or 1 MiB in a batch, 30 s for an answer and 5 s to open.
+    /// The usual bounds: 1024 queued, 256 items or 1 MiB in a batch, one batch in flight, 30 s for an answer and
+    /// 5 s to open.
     #[must_use]
     pub const fn new(name: &'static str) -> Self {
         Self {
@@ -89,6 +92,7 @@ impl LaneSettings {
             capacity: 1024,
             max_items: 256,
             max_bytes: 1024 * 1024,
+            in_flight: 1,
             deadline: Duration::from_secs(30),
             open_deadline: Duration::from_secs(5),
         }
@@ -150,7 +154,7 @@ struct Entry<H: Hop> {
 }
 
 impl<H: Hop> BatchLane<H> {
-    /// Starts the lane's task, which ends when every clone is dropped, or after the batch in flight once `stop` is
+    /// Starts the lane's task, which ends when every clone is dropped, or after the batches in flight once `stop` is
     /// cancelled: what is still queued then gets [`LaneError::Closed`].
     ///
     /// # Panics

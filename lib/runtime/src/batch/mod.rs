@@ -3,7 +3,7 @@
 //!
 //! Owns the queue, the order and the broken stream, and knows nothing of what an item is. Its contract: batches go one
 //! after another, so items keep their order; **a stream that ends with OK has answered every batch that was begun**, so
-//! a batch without an answer may then be sent again; after any other end nobody knows what became of the batch in
+//! a batch without an answer may then be sent again; after any other end nobody knows what became of the batches in
 //! flight.
 //!
 //! [`Gather`] is the same inside one process: many callers, one batch at a time.

@@ -62,6 +62,83 @@ async fn what_queues_while_a_batch_is_in_flight_travels_together_and_in_order() 
     assert_eq!(seen.len(), 2, "one alone, then all that queued");
 }
 
+/// Values in batches of one, up to three in flight.
+async fn three_in_flight(
+    peer: &Peer,
+    values: std::ops::Range<u64>,
+) -> Vec<super::Reply<DoublerHop>> {
+    let lane = lane(
+        peer,
+        LaneSettings {
+            max_items: 1,
+            in_flight: 3,
+            ..settings()
+        },
+    );
+    let mut replies = Vec::new();
+    for value in values {
+        replies.push(lane.send(value).await.unwrap());
+    }
+    replies
+}
+
+#[tokio::test]
+async fn several_batches_may_be_in_flight_and_keep_their_order() {
+    let peer = Peer::start(|batch| async { Ok(double(batch)) }).await;
+    let replies = three_in_flight(&peer, 0..50).await;
+    for (reply, value) in replies.into_iter().zip(0..) {
+        assert_eq!(reply.outcome().await.unwrap(), value * 2);
+    }
+    assert_eq!(peer.batches().concat(), (0..50).collect::<Vec<u64>>());
+}
+
+#[tokio::test]
+async fn a_cut_connection_breaks_all_that_was_in_flight_and_nothing_behind_it() {
+    let peer = Peer::start(|batch: Batch| async move {
+        if batch.values == [0] {
+            std::future::pending::<()>().await;
+        }
+        Ok(double(batch))
+    })
+    .await;
+    let replies = three_in_flight(&peer, 0..5).await;
+    peer.wait_for_batches(1).await;
+    // The others are on the wire, or about to be.
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    peer.cut();
+    for (reply, value) in replies.into_iter().zip(0..5) {
+        match reply.outcome().await {
+            Err(error) => assert!(
+                value < 3 && error.is_outcome_unknown(),
+                "{value}: {error:?}"
+            ),
+            Ok(doubled) => assert!(value >= 3 && doubled == value * 2, "{value}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_was_in_flight_and_not_begun_when_a_stream_ended_with_ok_is_sent_again_in_order() {
+    let peer = Peer::start(|batch| async { Ok(double(batch)) }).await;
+    peer.stop_next_streams(2);
+    let replies = three_in_flight(&peer, 0..6).await;
+    for (reply, value) in replies.into_iter().zip(0..) {
+        assert_eq!(reply.outcome().await.unwrap(), value * 2);
+    }
+    assert_eq!(peer.batches().concat(), (0..6).collect::<Vec<u64>>());
+}
+
+#[tokio::test]
+async fn when_one_batch_cannot_be_sent_again_none_behind_it_is() {
+    let peer = Peer::start(|batch| async { Ok(double(batch)) }).await;
+    peer.stop_next_streams(usize::MAX);
+    for reply in three_in_flight(&peer, 0..3).await {
+        let error = reply.outcome().await.unwrap_err();
+        assert!(matches!(error, LaneError::Unavailable(_)), "{error:?}");
+    }
+    assert!(peer.batches().is_empty());
+}
+
 #[tokio::test]
 async fn batches_stay_within_their_bounds() {
     let peer = Peer::start(|batch| async { Ok(double(batch)) }).await;
