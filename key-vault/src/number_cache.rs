@@ -60,6 +60,11 @@ impl NumberCache {
         self.kept().pop(id);
     }
 
+    /// Forgets all.
+    pub(crate) fn clear(&self) {
+        self.kept().clear();
+    }
+
     fn kept(&self) -> MutexGuard<'_, LruCache<NumberId, Arc<Number>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -76,9 +76,9 @@ impl OwnKeys {
         self.keys().retain(|_, key| key.serves(key.recipient, now));
     }
 
-    /// Drops a number's key.
-    pub(crate) fn forget(&self, number: &NumberId) {
-        self.keys().remove(number);
+    /// Drops, and so wipes, all: each number seals with a fresh one next.
+    pub(crate) fn clear(&self) {
+        self.keys().clear();
     }
 
     fn keys(&self) -> MutexGuard<'_, HashMap<NumberId, Arc<OwnKey>>> {

@@ -38,6 +38,10 @@ struct Inner {
     weight: usize,
     /// In a batch now.
     out: BTreeSet<Key>,
+    /// What batches wait for, in the order in which they came.
+    waiting: BTreeMap<u64, Arc<BTreeSet<Key>>>,
+    /// Batches that ever waited.
+    waited: u64,
     /// Moved by [`SessionCache::clear`]: what was taken out before it is not kept.
     generation: u64,
 }
@@ -57,6 +61,8 @@ impl SessionCache {
                 kept: LruCache::unbounded(),
                 weight: 0,
                 out: BTreeSet::new(),
+                waiting: BTreeMap::new(),
+                waited: 0,
                 generation: 0,
             }),
             back: Notify::new(),
@@ -64,19 +70,22 @@ impl SessionCache {
         })
     }
 
-    /// Takes all of `keys` for one batch, once no other batch has one of them; and those that are at hand and were kept under a lease
-    /// that still stands in `view`.
+    /// Takes all of `keys` for one batch, once no other batch has one of them and none that came before waits for one; and those that
+    /// are at hand and were kept under a lease that still stands in `view`.
     pub(crate) async fn check_out(
         self: &Arc<Self>,
         keys: BTreeSet<Key>,
         view: &View,
     ) -> (CheckedOut, BTreeMap<Key, Conversation>) {
+        let keys = Arc::new(keys);
+        let mut turn = None;
         loop {
             let back = self.back.notified();
             tokio::pin!(back);
             // Registered before the look, so that no return in between is missed.
             back.as_mut().enable();
-            let taken = self.inner().take(&keys, view);
+            let number = turn.as_ref().map(|turn: &Turn| turn.number);
+            let taken = self.inner().take(number, &keys, view);
             if let Some((found, generation)) = taken {
                 let hits = found.len();
                 metrics::counter!("sealpost_vault_session_cache_total", "outcome" => "hit")
@@ -90,6 +99,7 @@ impl SessionCache {
                 };
                 return (checked_out, found);
             }
+            turn.get_or_insert_with(|| Turn::new(self.clone(), keys.clone()));
             back.await;
         }
     }
@@ -111,10 +121,13 @@ impl Inner {
     /// What is at hand, and of which generation; none while one of them is out.
     fn take(
         &mut self,
+        turn: Option<u64>,
         keys: &BTreeSet<Key>,
         view: &View,
     ) -> Option<(BTreeMap<Key, Conversation>, u64)> {
-        if keys.iter().any(|key| self.out.contains(key)) {
+        let before = self.waiting.range(..turn.unwrap_or(u64::MAX));
+        let mut awaited = before.map(|(_, earlier)| earlier);
+        if !keys.is_disjoint(&self.out) || awaited.any(|earlier| !keys.is_disjoint(earlier)) {
             return None;
         }
         let mut found = BTreeMap::new();
@@ -149,10 +162,35 @@ impl Inner {
     }
 }
 
+/// The place of a batch among those that wait.
+struct Turn {
+    cache: Arc<SessionCache>,
+    number: u64,
+}
+
+impl Turn {
+    fn new(cache: Arc<SessionCache>, keys: Arc<BTreeSet<Key>>) -> Self {
+        let mut inner = cache.inner();
+        inner.waited += 1;
+        let number = inner.waited;
+        inner.waiting.insert(number, keys);
+        drop(inner);
+        Self { cache, number }
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.cache.inner().waiting.remove(&self.number);
+        // Those behind it may go, whether it had its turn or gave up.
+        self.cache.back.notify_waiters();
+    }
+}
+
 /// Conversations that one batch has to itself until this is dropped.
 pub(crate) struct CheckedOut {
     cache: Arc<SessionCache>,
-    keys: BTreeSet<Key>,
+    keys: Arc<BTreeSet<Key>>,
     generation: u64,
 }
 
@@ -173,7 +211,7 @@ impl CheckedOut {
 impl Drop for CheckedOut {
     fn drop(&mut self) {
         let mut inner = self.cache.inner();
-        for key in &self.keys {
+        for key in self.keys.iter() {
             inner.out.remove(key);
         }
         drop(inner);
@@ -275,6 +313,55 @@ mod tests {
         first.keep([kept(2, 7)]);
         let second = timeout(Duration::from_secs(5), second).await;
         assert!(second.unwrap().unwrap());
+    }
+
+    /// Batches that share a conversation with it come one after another and would never leave all of its own free at once.
+    #[tokio::test]
+    async fn a_batch_that_waits_has_its_turn_before_those_that_come_after_it() {
+        let cache = SessionCache::new(1 << 20);
+        let (mut one, _) = cache.check_out([key(1)].into(), &view(7)).await;
+        let (mut other, _) = cache.check_out([key(2)].into(), &view(7)).await;
+        let both = {
+            let cache = cache.clone();
+            tokio::spawn(async move { cache.check_out([key(1), key(2)].into(), &view(7)).await.0 })
+        };
+        tokio::task::yield_now().await;
+        let again = |byte: u8| {
+            let cache = cache.clone();
+            tokio::spawn(async move { cache.check_out([key(byte)].into(), &view(7)).await.0 })
+        };
+        // Each comes before the other is free.
+        let (first, second) = (again(1), again(2));
+        tokio::task::yield_now().await;
+        drop(one);
+        tokio::task::yield_now().await;
+        assert!(!first.is_finished(), "it overtook the batch that waits");
+        drop(other);
+        let both = timeout(Duration::from_secs(5), both).await.unwrap();
+        assert!(!first.is_finished() && !second.is_finished());
+        drop(both.unwrap());
+        one = timeout(Duration::from_secs(5), first)
+            .await
+            .unwrap()
+            .unwrap();
+        other = timeout(Duration::from_secs(5), second)
+            .await
+            .unwrap()
+            .unwrap();
+        drop((one, other));
+        // Who gives up holds nobody back.
+        let (out, _) = cache.check_out([key(1)].into(), &view(7)).await;
+        let given_up = again(1);
+        tokio::task::yield_now().await;
+        given_up.abort();
+        let _ = given_up.await;
+        drop(out);
+        assert!(cache.inner().waiting.is_empty());
+        assert!(
+            !timeout(Duration::from_secs(5), found(&cache, 1, 7))
+                .await
+                .unwrap()
+        );
     }
 
     #[tokio::test]

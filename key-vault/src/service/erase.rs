@@ -151,7 +151,8 @@ impl Vault {
             .receipts
             .subject_erased(&entry.number, tag, entry.at)
             .into();
-        self.0
+        let erased = self
+            .0
             .database
             .run_tx("erase_subject", move |tx| {
                 let (entry, row) = (entry.clone(), datastore::ReceiptRow::clone(&row));
@@ -165,7 +166,10 @@ impl Vault {
                     Ok::<_, VaultError>(true)
                 })
             })
-            .await
+            .await;
+        // Whatever came of it: another look at the rows costs little.
+        self.forget_at_hand();
+        erased
     }
 
     async fn present_tag(&self, number: &Number, peer: &Peer) -> Result<Option<Tag>, VaultError> {

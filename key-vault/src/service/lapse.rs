@@ -111,6 +111,7 @@ impl Vault {
                 })
                 .await
                 .map_err(VaultError::Database)?;
+            self.forget_at_hand();
             if some == 0 {
                 return Ok(lapsed);
             }

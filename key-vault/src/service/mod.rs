@@ -138,20 +138,39 @@ impl Vault {
     }
 
     /// Does what is due, until `shutdown`: keeps the time mark, deletes what has had its time, finishes what was interrupted, and
-    /// destroys epoch keys that nobody came to destroy.
+    /// destroys epoch keys that nobody came to destroy. Beside it, drops from memory what another replica erased: that waits for nothing.
     pub async fn keep_house(self, shutdown: CancellationToken) {
+        tokio::join!(
+            self.keep_house_alone(&shutdown),
+            self.keep_forgetting(&shutdown)
+        );
+    }
+
+    async fn keep_forgetting(&self, shutdown: &CancellationToken) {
+        let mut forgotten = self.0.database.notices(FORGOTTEN);
+        loop {
+            tokio::select! {
+                () = shutdown.cancelled() => return,
+                () = forgotten.next() => self.forget_at_hand(),
+            }
+        }
+    }
+
+    /// Drops what is at hand of persons and numbers, some of whom were erased or removed.
+    fn forget_at_hand(&self) {
+        self.0.sessions.clear();
+        self.0.numbers.clear();
+        self.0.own_keys.clear();
+    }
+
+    async fn keep_house_alone(&self, shutdown: &CancellationToken) {
         let mut tick = tokio::time::interval(HOUSEKEEPING);
         let mut look = tokio::time::interval(DESTROYED_ELSEWHERE);
-        let mut forgotten = self.0.database.notices(FORGOTTEN);
         loop {
             let kept = tokio::select! {
                 () = shutdown.cancelled() => return,
                 _ = tick.tick() => self.housekeeping().await,
                 _ = look.tick() => self.forget_destroyed().await,
-                () = forgotten.next() => {
-                    self.0.sessions.clear();
-                    Ok(())
-                }
             };
             match kept {
                 Ok(()) => {}

@@ -105,7 +105,6 @@ impl Vault {
             number: Some(number.id.as_str().to_owned()),
             ..receipt.into()
         };
-        self.0.own_keys.forget(&number.id);
         self.0
             .database
             .run_tx("number_keys_delete", move |tx| {
@@ -125,6 +124,7 @@ impl Vault {
                 })
             })
             .await?;
+        self.forget_at_hand();
         let _ = self.0.database.checkpoint().await?;
         Ok(())
     }

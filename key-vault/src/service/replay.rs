@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use sealpost_runtime::Timestamp;
 
-use super::{Vault, blocking, receipts::KEPT};
+use super::{FORGOTTEN, Vault, blocking, receipts::KEPT};
 use crate::{
     VaultError,
     custody::{Entry, Erased},
@@ -71,6 +71,7 @@ impl Vault {
                             let (number, at_ms) = (&entry.number, entry.at.as_millis());
                             let erased = datastore::subject_erase(tx, number, *tag, at_ms).await?;
                             again += u64::from(erased);
+                            tx.notify(FORGOTTEN);
                             let told = *is_told
                                 && (erased
                                     || datastore::erased_mark(tx, number, *tag, at_ms).await?);
