@@ -50,7 +50,7 @@ What it tells (--json has the same under these names):
   latency_ms       from when a message was meant to leave. With --rate that is its place on a fixed schedule, so that a
                    message that waits behind a stall counts in full; without, it is when the window had room for it
   processes        per message delivered; the processor time of those with counted = true is compared with libsignal's
-  libsignal_us     read a session, encrypt 1 KB, write the session: libsignal alone, one thread, measured here before
+  libsignal_us     read a session of as many turns, encrypt 1 KB, write it: libsignal alone, one thread, measured here before
   refused          messages that were refused for good. With --on-refusal count each is counted by its code, and never sent again
   drained_s        from the end of the stretch until all that was accepted had arrived
   timeline         with --then-rate: what had happened in all, four times a second, from the beginning of the stretch
@@ -60,7 +60,7 @@ What it tells (--json has the same under these names):
 /// Measure a suite under load: throughput, latency, and what each process spends on a message
 ///
 /// Without --dir a suite is made for it on this machine and taken away again. Consumers are registered for the run and keep their
-/// state in memory; each conversation begins with a message each way that does not count.
+/// state in memory; each conversation begins with messages each way that do not count.
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Bench {
@@ -110,6 +110,10 @@ pub struct Bench {
     /// A word for the report's notes: what a reader must know of this suite
     #[arg(long, value_name = "TEXT")]
     note: Option<String>,
+    /// Messages each way with which each conversation begins, which do not count: after five a session has its full size, as those
+    /// of living conversations do
+    #[arg(long, default_value_t = 6, value_parser = clap::value_parser!(u32).range(1..=100))]
+    turns: u32,
     /// Send each message to another consumer, who has no session yet: PQXDH each time
     #[arg(long)]
     new_sessions: bool,
@@ -151,7 +155,7 @@ impl Bench {
         self.check()?;
         let stop = shutdown::on_signals()?;
         output.note("libsignal alone is measured");
-        let libsignal_us = signal::micros_per_message()?;
+        let libsignal_us = signal::micros_per_message(self.turns)?;
         let measured = async |dir: &Path| {
             tokio::select! {
                 reports = self.measure(dir, libsignal_us, output) => reports,
@@ -281,6 +285,7 @@ impl Bench {
                 self.messages
             },
             new_sessions: self.new_sessions,
+            turns: self.turns,
             first_phone,
             counts_refusals: self.on_refusal == OnRefusal::Count,
             then_rate: self.then_rate,

@@ -83,6 +83,8 @@ pub struct Plan {
     pub messages: Option<u64>,
     /// Each message is the first of its conversation.
     pub new_sessions: bool,
+    /// Messages each way with which each conversation begins, which do not count.
+    pub turns: u32,
     /// The first consumer's phone number; the others' follow.
     pub first_phone: u64,
     /// Whether a refusal is counted and no failure; then nothing holds back a message whose turn has come.
@@ -127,7 +129,7 @@ impl Plan {
         self.flows.contains(&flow)
     }
 
-    /// Whether each conversation begins with a message each way that does not count, so that its session is in its steady state.
+    /// Whether conversations begin with messages that do not count, so that their sessions are in their steady state.
     pub fn is_primed(&self) -> bool {
         !self.new_sessions
     }

@@ -58,6 +58,7 @@ pub struct Report {
     size: usize,
     rate: Option<f64>,
     new_sessions: bool,
+    turns: u32,
     counts_refusals: bool,
     then_rate: Option<f64>,
     notes: Vec<String>,
@@ -165,6 +166,7 @@ impl Report {
             size: plan.size,
             rate: plan.rate,
             new_sessions: plan.new_sessions,
+            turns: plan.turns,
             then_rate: plan.then_rate,
             notes,
         }

@@ -25,10 +25,10 @@ const MESSAGES: u32 = 200;
 const PREKEY: u32 = 1;
 const REGISTRATION: u32 = 7;
 
-/// Microseconds a message, on one thread: the median of several rounds.
-pub fn micros_per_message() -> anyhow::Result<f64> {
+/// Microseconds a message, on one thread, of a session after so many turns each way: the median of several rounds.
+pub fn micros_per_message(turns: u32) -> anyhow::Result<f64> {
     let mut rng = OsRng.unwrap_err();
-    let mut pair = Pair::talking(&mut rng)?;
+    let mut pair = Pair::talking(turns, &mut rng)?;
     let plain = [0x5e; SIZE];
     let mut rounds = Vec::with_capacity(ROUNDS);
     for _ in 0..ROUNDS {
@@ -72,7 +72,7 @@ struct Pair {
 }
 
 impl Pair {
-    fn talking<R: Rng + CryptoRng>(rng: &mut R) -> anyhow::Result<Self> {
+    fn talking<R: Rng + CryptoRng>(turns: u32, rng: &mut R) -> anyhow::Result<Self> {
         let (here, there) = (address("business")?, address("consumer")?);
         let mut sender = store(rng)?;
         let mut receiver = store(rng)?;
@@ -86,10 +86,12 @@ impl Pair {
             rng,
         ))?;
         // One there, one back.
-        let first = encrypt(&mut sender, &there, rng)?;
-        decrypt(&mut receiver, &here, &first, rng)?;
-        let answer = encrypt(&mut receiver, &here, rng)?;
-        decrypt(&mut sender, &there, &answer, rng)?;
+        for _ in 0..turns {
+            let word = encrypt(&mut sender, &there, rng)?;
+            decrypt(&mut receiver, &here, &word, rng)?;
+            let answer = encrypt(&mut receiver, &here, rng)?;
+            decrypt(&mut sender, &there, &answer, rng)?;
+        }
         let session = at_once(sender.session_store.load_session(&there))?;
         Ok(Self {
             session: Kept(session.context("a session")?.serialize()?),
@@ -210,10 +212,16 @@ mod tests {
     #[test]
     fn the_yardstick_advances_a_session_and_takes_some_time() {
         let mut rng = OsRng.unwrap_err();
-        let mut pair = Pair::talking(&mut rng).unwrap();
+        let mut pair = Pair::talking(6, &mut rng).unwrap();
         let before = pair.session.0.clone();
         pair.send(&[0; SIZE], &mut rng).unwrap();
         assert_ne!(pair.session.0, before);
-        assert!(micros_per_message().unwrap() > 1.0);
+        let (young, old) = (Pair::talking(1, &mut rng), Pair::talking(5, &mut rng));
+        let (young, old) = (young.unwrap().session.0.len(), old.unwrap().session.0.len());
+        assert!(
+            old > young && pair.session.0.len() < old * 11 / 10,
+            "sessions stop growing"
+        );
+        assert!(micros_per_message(1).unwrap() > 1.0);
     }
 }

@@ -41,12 +41,13 @@ struct Player {
     numbers: Vec<NumberId>,
     peers: Vec<Peer>,
     beside: Option<Nuisance>,
-    primed: AtomicUsize,
-    one_primed: Notify,
+    /// Of the consumers' messages that do not count.
+    answered: AtomicUsize,
+    one_answered: Notify,
 }
 
 impl Business {
-    /// Subscribes, and answers the first message of each conversation.
+    /// Subscribes, and answers the first messages of each conversation.
     pub async fn prepare(desk: &Desk) -> anyhow::Result<Self> {
         let plan = &desk.plan;
         let stream = link::listen(&plan.link).await?;
@@ -67,8 +68,8 @@ impl Business {
             peers: peers.collect::<Result<_, _>>()?,
             numbers: numbers.clone(),
             beside: Nuisance::prepare(desk, &suite)?,
-            primed: AtomicUsize::new(0),
-            one_primed: Notify::new(),
+            answered: AtomicUsize::new(0),
+            one_answered: Notify::new(),
         });
         for (turn, numbers) in numbers.chunks(SUBSCRIBED).enumerate() {
             let subscription = Subscription::new(format!("bench-{:x}-{turn}", plan.run))?
@@ -78,8 +79,9 @@ impl Business {
             tokio::spawn(player.clone().listen(events));
         }
         if plan.is_primed() {
-            while player.primed.load(Ordering::SeqCst) < plan.conversations() {
-                player.one_primed.notified().await;
+            let all = plan.conversations() * plan.turns as usize;
+            while player.answered.load(Ordering::SeqCst) < all {
+                player.one_answered.notified().await;
                 let progress = desk.tally.progress();
                 ensure!(
                     progress.refused == 0,
@@ -136,20 +138,24 @@ impl Player {
         };
         match self.call(&header).await {
             Ok(()) => {
-                self.primed.fetch_add(1, Ordering::SeqCst);
+                self.answered.fetch_add(1, Ordering::SeqCst);
             }
             Err(error) => self
                 .desk
                 .tally
                 .refused(format!("a message was not accepted: {error}")),
         }
-        self.one_primed.notify_one();
+        self.one_answered.notify_one();
     }
 
     async fn call(&self, header: &Header) -> Result<(), SdkError> {
         let plan = &self.desk.plan;
         let conversation = header.conversation as usize;
-        let key = format!("{:x}-{conversation:x}-{:x}", plan.run, header.sequence);
+        let mut key = format!("{:x}-{conversation:x}-{:x}", plan.run, header.sequence);
+        if header.sequence == 0 {
+            // One of several that do not count.
+            key = format!("{key}-{:x}", header.intended);
+        }
         let outbound = Outbound {
             phone_number_id: self.numbers[plan.number(conversation)].clone(),
             to: self.peers[plan.consumer(conversation)].clone(),

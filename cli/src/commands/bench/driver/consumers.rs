@@ -1,6 +1,7 @@
 //! Every consumer: its device decrypts what comes, and writes to the business.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use sealpost_consumer::content_v1::content::Body;
 use sealpost_consumer::{
@@ -29,6 +30,8 @@ struct Player {
     desk: Desk,
     clients: Vec<Client>,
     numbers: Vec<(PhoneNumber, PhoneNumberId)>,
+    /// Turns that each conversation still has before it counts.
+    turns: Vec<AtomicU32>,
     priming: Semaphore,
     primed: Semaphore,
     failed: Notify,
@@ -56,6 +59,9 @@ impl Consumers {
             desk: desk.clone(),
             numbers: numbers.collect::<Result<_, ConsumerError>>()?,
             clients: registering::consumers(&suite, plan).await?,
+            turns: (0..plan.conversations())
+                .map(|_| AtomicU32::new(plan.turns))
+                .collect(),
             priming: Semaphore::new(PRIMING),
             primed: Semaphore::new(0),
             failed: Notify::new(),
@@ -93,18 +99,13 @@ impl Consumers {
 }
 
 impl Player {
-    /// A message each way in each conversation.
+    /// Begins each conversation and waits until all have had their turns.
     async fn prime(&self) -> anyhow::Result<()> {
         let conversations = self.desk.plan.conversations();
         for conversation in 0..conversations {
             self.priming.acquire().await?.forget();
-            let header = Header {
-                run: self.desk.plan.run,
-                conversation: u32::try_from(conversation)?,
-                sequence: 0,
-                intended: time::now(),
-            };
-            self.write(&header, true).await?;
+            let first = self.uncounted(u32::try_from(conversation)?);
+            self.write(&first, true).await?;
         }
         let all = u32::try_from(conversations)?;
         tokio::select! {
@@ -114,6 +115,29 @@ impl Player {
             }
         }
         Ok(())
+    }
+
+    fn uncounted(&self, conversation: u32) -> Header {
+        Header {
+            run: self.desk.plan.run,
+            conversation,
+            sequence: 0,
+            intended: time::now(),
+        }
+    }
+
+    /// The business has answered: the conversation's next turn, or it is ready.
+    async fn turn(self: Arc<Self>, conversation: u32) {
+        let left = &self.turns[conversation as usize];
+        if left.fetch_sub(1, Ordering::SeqCst) == 1 {
+            self.priming.add_permits(1);
+            self.primed.add_permits(1);
+            return;
+        }
+        if let Err(error) = self.write(&self.uncounted(conversation), false).await {
+            self.desk.tally.refused(error.to_string());
+            self.failed.notify_one();
+        }
     }
 
     /// Counts it as accepted once the relay has all that its device sent: the library tells no less.
@@ -162,7 +186,7 @@ impl Player {
     }
 
     /// Answers whether it is a message that counts.
-    fn take(&self, event: &EventKind) -> bool {
+    fn take(self: &Arc<Self>, event: &EventKind) -> bool {
         let tally = &self.desk.tally;
         match event {
             EventKind::Message(message) => {
@@ -172,8 +196,7 @@ impl Player {
                 match Header::of(&text.body) {
                     Some(header) if header.sequence > 0 => return tally.received(&header),
                     Some(header) if header.run == self.desk.plan.run => {
-                        self.priming.add_permits(1);
-                        self.primed.add_permits(1);
+                        tokio::spawn(self.clone().turn(header.conversation));
                     }
                     _ => {}
                 }

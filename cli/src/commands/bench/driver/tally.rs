@@ -210,7 +210,7 @@ mod tests {
     fn tally() -> Tally {
         let plan = serde_json::json!({
             "run": 7, "dir": "", "link": "", "flows": ["out"], "consumers": 1, "numbers": 1, "size": 0, "in_flight": 1,
-            "rate": null, "messages": null, "new_sessions": false, "first_phone": 1,
+            "rate": null, "messages": null, "new_sessions": false, "turns": 1, "first_phone": 1,
         });
         Tally::new(&serde_json::from_value(plan).unwrap()).unwrap()
     }
