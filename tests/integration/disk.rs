@@ -88,7 +88,7 @@ async fn a_full_disk_refuses_and_forgets_nothing() -> anyhow::Result<()> {
             let freed = Instant::now();
             // Texts both ways again, by itself.
             traffic.until_accepted(traffic.count() + 20).await;
-            traffic.caught_up(LATER).await?;
+            traffic.caught_up(LATER * 2).await?;
             progress(&format!(
                 "{name} had no room: {refused}; all arrived {} ms after there was",
                 freed.elapsed().as_millis()
