@@ -6,7 +6,8 @@
 //! no connection is lent while a transaction is open on it.
 //!
 //! Services reach sqlx through [`sqlx`] here and never name it in their own manifest, so that
-//! dialect, TLS provider and features are decided once.
+//! dialect, TLS provider and features are decided once. Beneath its queries a server is reached by sqlx's
+//! driver and a file by rusqlite.
 //!
 //! # Conventions
 //! - Time is `INTEGER` (`BIGINT`), milliseconds since the Unix epoch. It is a parameter, never `CURRENT_TIMESTAMP`.
