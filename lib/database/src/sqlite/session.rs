@@ -185,7 +185,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use rusqlite::StatementStatus;
-    use sqlx::Arguments as _;
+    use sqlx::{Arguments as _, Row as _};
 
     use super::*;
 
@@ -207,6 +207,33 @@ mod tests {
         let statement = session.0.prepare_cached(some).unwrap();
         assert_eq!(statement.get_status(StatementStatus::RePrepare), 0);
         assert_eq!(statement.get_status(StatementStatus::Run), 3);
+    }
+
+    #[test]
+    fn every_type_comes_back_as_it_went_in() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("rows.db");
+        std::fs::File::create(&file).unwrap();
+        let mut session = Session::open(&file).unwrap();
+        let mut arguments = AnyArguments::default();
+        arguments.add(-7_i64).unwrap();
+        arguments.add(0.5_f64).unwrap();
+        arguments.add("é").unwrap();
+        arguments.add(&b"\0\xff"[..]).unwrap();
+        arguments.add(None::<i64>).unwrap();
+        arguments.add(true).unwrap();
+        let all = "SELECT $1 AS a, $2 AS b, $3 AS c, $4 AS d, $5 AS e, $6 AS f";
+        let answer = session.run(all, &arguments).unwrap();
+        let row = &answer.rows[0];
+        assert_eq!(row.get::<i64, _>("a"), -7);
+        assert!((row.get::<f64, _>("b") - 0.5).abs() < f64::EPSILON);
+        assert_eq!(row.get::<&str, _>("c"), "é");
+        assert_eq!(row.get::<&[u8], _>("d"), b"\0\xff");
+        assert_eq!(row.get::<Option<i64>, _>("e"), None);
+        // A truth is an integer here.
+        assert_eq!(row.get::<i64, _>("f"), 1);
+        let broken = session.run("SELECT CAST(X'ff' AS TEXT)", &AnyArguments::default());
+        assert!(matches!(broken.err(), Some(sqlx::Error::Decode(_))));
     }
 
     #[test]
