@@ -158,6 +158,20 @@ fn a_message_that_is_not_shown_or_not_heard_is_lost() {
     let trace = after(vec![Entry::Erased], delivered("a", "anew"));
     let trace = after(trace, [writes("x"), Entry::Settled]);
     assert_eq!(judge(&trace), Err(Broken::Lost("x".to_owned())));
+    // What the device had taken in already says nothing of a new session.
+    let taken = [
+        sends("a", "old"),
+        accepted("a", "old", false),
+        told("a", Sent),
+        Entry::Left,
+        Entry::Settled,
+        Entry::Erased,
+        Entry::Came,
+        shown("a", "old"),
+        writes("x"),
+        Entry::Settled,
+    ];
+    assert_eq!(judge(&taken), Ok(()));
 }
 
 #[test]

@@ -288,7 +288,8 @@ impl Model {
             return Err(Broken::Disordered(named()));
         }
         self.out[place].shown = true;
-        self.session = true;
+        // What a device had taken in before the erasure came on the session that is gone.
+        self.session |= !self.out[place].erased;
         Ok(())
     }
 
