@@ -71,7 +71,7 @@ pub struct LimitsConfig {
     pub calls: usize,
     /// Streams open at one time.
     pub streams: usize,
-    /// Accepted messages in memory that wait for the relay.
+    /// Accepted messages in memory that wait for the relay. Fewer may wait while they leave more slowly than they come.
     pub queued_messages: usize,
     /// Items from the relay under way at one time.
     pub inbound_items: usize,

@@ -86,7 +86,7 @@ impl Admission {
     }
 
     pub(super) async fn admit(&self, caller: &Caller, message: OutboundMessage) -> Admitting {
-        let entering = self.check(caller, message)?;
+        let entering = self.enter(caller, message).await?;
         self.queue_for_vault(entering).await
     }
 
@@ -139,7 +139,7 @@ impl Admission {
         }
     }
 
-    fn check(&self, caller: &Caller, message: OutboundMessage) -> Result<Entering, Refused> {
+    async fn enter(&self, caller: &Caller, message: OutboundMessage) -> Result<Entering, Refused> {
         caller
             .must_have(Scope::Send)
             .map_err(|_| refused(SendError::NotAllowed))?;
@@ -163,7 +163,9 @@ impl Admission {
             .map_err(|wait| refused_for(SendError::RateLimited, wait))?;
         let place = self
             .dispatcher
-            .reserve()
+            .places()
+            .take_in_turn()
+            .await
             .ok_or_else(|| refused(SendError::Overloaded))?;
         Ok(Entering {
             store: self.peers.stores.of_region(&number.region).clone(),

@@ -6,22 +6,15 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use sealpost_runtime::Timestamp;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::TaskTracker;
 
-use super::{Addressed, Delivery};
+use super::{Addressed, Delivery, Place, Places};
 use crate::{
     conversations::{Added, Conversations, Turn},
     meters,
     peers::Store,
     record::{Conversation, MessageKey, Outbound},
 };
-
-/// Room for one accepted message in memory.
-#[derive(Debug)]
-pub struct Place {
-    _permit: OwnedSemaphorePermit,
-}
 
 /// A message that the store keeps, on its way to the relay.
 pub struct Accepted {
@@ -49,7 +42,7 @@ pub struct Dispatcher {
 
 struct Inner {
     queues: Mutex<Queues>,
-    places: Arc<Semaphore>,
+    places: Places,
     delivery: Delivery,
     tasks: TaskTracker,
 }
@@ -61,18 +54,17 @@ impl Dispatcher {
         Self {
             inner: Arc::new(Inner {
                 queues: Mutex::default(),
-                places: Arc::new(Semaphore::new(places.min(Semaphore::MAX_PERMITS))),
+                places: Places::new(places),
                 delivery,
                 tasks,
             }),
         }
     }
 
-    /// Room for one message, if there is any.
+    /// Room for accepted messages.
     #[must_use]
-    pub fn reserve(&self) -> Option<Place> {
-        let permit = self.inner.places.clone().try_acquire_owned().ok()?;
-        Some(Place { _permit: permit })
+    pub fn places(&self) -> &Places {
+        &self.inner.places
     }
 
     /// Takes a kept message into its conversation. False: it is here already.
@@ -116,6 +108,7 @@ impl Dispatcher {
             if !ended || self.inner.delivery.stop.is_cancelled() {
                 return;
             }
+            self.inner.places.left();
             let next = {
                 let mut queues = self.queues();
                 let next = queues.finish(&turn.key, &turn.id);

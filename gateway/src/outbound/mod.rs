@@ -9,12 +9,14 @@ mod admission;
 mod delivery;
 mod dispatcher;
 mod pipeline;
+mod places;
 mod recovery;
 mod steps;
 
 pub use admission::Admission;
 pub use delivery::Delivery;
-pub use dispatcher::{Accepted, Dispatcher, Place};
+pub use dispatcher::{Accepted, Dispatcher};
 pub use pipeline::send_stream;
+pub use places::{Place, Places};
 pub use recovery::Recovery;
 pub use steps::{Addressed, Ending, Next, Step, codes};

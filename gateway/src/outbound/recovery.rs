@@ -140,7 +140,7 @@ impl Recovery {
         if self.dispatcher.knows(&outbound.key()) {
             return Some(false);
         }
-        let place = self.dispatcher.reserve()?;
+        let place = self.dispatcher.places().take()?;
         Some(self.dispatcher.take(Accepted {
             outbound,
             store: self.store.clone(),
