@@ -8,6 +8,7 @@ use sealpost_proto::relay::v1::platform_service_client::PlatformServiceClient;
 use sealpost_proto::retention::v1::retention_service_client::RetentionServiceClient;
 use sealpost_proto::store::v1::store_service_client::StoreServiceClient;
 use sealpost_proto::vault::v1::key_vault_service_client::KeyVaultServiceClient;
+use sealpost_proto::vault::v1::seal_service_client::SealServiceClient;
 use sealpost_runtime::config::{PeerConfig, TlsConfig};
 use sealpost_runtime::identity::Role;
 use sealpost_runtime::tls::{ServiceTls, connect};
@@ -70,6 +71,11 @@ impl Operator {
         Ok(DirectoryServiceClient::new(
             self.channel(address, Role::Directory)?,
         ))
+    }
+
+    /// The key vault's seal.
+    pub fn seal(&self, address: &str) -> anyhow::Result<SealServiceClient<Channel>> {
+        Ok(SealServiceClient::new(self.channel(address, Role::Vault)?))
     }
 
     /// The key vault.

@@ -6,7 +6,7 @@ use sealpost_runtime::{
 };
 
 /// The vault's table. Health and reflection stand in the usual rows.
-pub static ACCESS: AccessTable = AccessTable::new(&[VAULT_ROWS, USUAL_ROWS]);
+pub static ACCESS: AccessTable = AccessTable::new(&[VAULT_ROWS, SEAL_ROWS, USUAL_ROWS]);
 
 #[rustfmt::skip]
 const VAULT_ROWS: &[AccessRow] = &[
@@ -34,6 +34,15 @@ const VAULT_ROWS: &[AccessRow] = &[
     ("/sealpost.vault.v1.KeyVaultService/FindSubject",          &[Role::Operator]),
     ("/sealpost.vault.v1.KeyVaultService/ExportSubject",        &[Role::Operator]),
     ("/sealpost.vault.v1.KeyVaultService/ConfirmClock",         &[Role::Operator]),
+];
+
+#[rustfmt::skip]
+const SEAL_ROWS: &[AccessRow] = &[
+    ("/sealpost.vault.v1.SealService/GetSealStatus",            &[Role::Operator, Role::Auditor]),
+    ("/sealpost.vault.v1.SealService/Initialise",               &[Role::Operator]),
+    ("/sealpost.vault.v1.SealService/Unseal",                   &[Role::Operator]),
+    ("/sealpost.vault.v1.SealService/Seal",                     &[Role::Operator]),
+    ("/sealpost.vault.v1.SealService/ChangeProvider",           &[Role::Operator]),
 ];
 
 #[cfg(test)]
@@ -76,13 +85,18 @@ mod tests {
                 "FindSubject",
                 "ExportSubject",
                 "ConfirmClock",
+                "GetSealStatus",
+                "Initialise",
+                "Unseal",
+                "Seal",
+                "ChangeProvider",
             ]
             .contains(&rpc),
             Role::Store => ["Reseal", "Check", "WatchEpochs"].contains(&rpc),
             Role::Retention => {
                 ["WatchEpochs", "DestroyExpiredEpochs", "ListReceipts"].contains(&rpc)
             }
-            Role::Auditor => ["GetNumber", "Check", "ListReceipts"].contains(&rpc),
+            Role::Auditor => ["GetNumber", "Check", "ListReceipts", "GetSealStatus"].contains(&rpc),
             Role::Vault | Role::Directory | Role::Relay | Role::Connector => false,
         }
     }
@@ -116,7 +130,7 @@ mod tests {
                 "{path} stands in no row"
             );
         }
-        for (listed, _) in VAULT_ROWS {
+        for (listed, _) in VAULT_ROWS.iter().chain(SEAL_ROWS) {
             assert!(ours.contains(*listed), "{listed} is no RPC of the vault");
         }
     }

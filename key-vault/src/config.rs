@@ -7,6 +7,8 @@ use sealpost_envelope::VerifyingKey;
 use sealpost_runtime::config::{ClockConfig, LogConfig, MetricsConfig, ServerConfig};
 use serde::Deserialize;
 
+use crate::custody::unseal::UnsealConfig;
+
 /// All of them. Secrets stay in the files that are named here.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -21,8 +23,11 @@ pub struct Config {
     pub database: DatabaseConfig,
     /// The folder of epoch keys: on no backup, shared by replicas.
     pub keyring: PathBuf,
-    /// The root key: 32 bytes in a file of mode 0600.
+    /// The file of the root key, sealed by an unseal provider.
     pub root_key: PathBuf,
+    /// Where unseal providers are.
+    #[serde(default)]
+    pub unseal: UnsealConfig,
     /// The Ed25519 keys that sign prekey bundles at the relay, 64 hex digits each. Without one no new session can begin.
     #[serde(default)]
     pub relay_bundle_keys: Vec<RelayKey>,
@@ -108,13 +113,19 @@ mod tests {
     const SAMPLE: &str = r#"
         database = "sqlite:///var/lib/sealpost/vault.db"
         keyring = "/var/lib/sealpost/keyring"
-        root_key = "/etc/sealpost/root.key"
+        root_key = "/var/lib/sealpost/root.json"
         relay_bundle_keys = ["d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a"]
         [server]
         listen = "127.0.0.1:7001"
         tls = { certificate = "vault.pem", private_key = "vault.key", ca = "ca.pem" }
         [metrics]
         listen = "127.0.0.1:9001"
+        [unseal.key-file]
+        file = "/etc/sealpost/unseal.key"
+        [unseal.pkcs11]
+        module = "/usr/lib/softhsm/libsofthsm2.so"
+        token = "sealpost"
+        pin_file = "/etc/sealpost/pin"
     "#;
 
     #[test]

@@ -74,6 +74,11 @@ impl ConnectorKeys {
         order.retain(|name| keys.contains_key(name));
     }
 
+    /// Drops, and so wipes, every key.
+    pub(crate) fn clear(&self) {
+        *self.state() = State::default();
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

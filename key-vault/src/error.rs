@@ -6,7 +6,7 @@ use sealpost_database::DatabaseError;
 use sealpost_envelope::EnvelopeError;
 
 use crate::{
-    custody::{ClockUnconfirmed, KeyringError, RootKeyError},
+    custody::{ClockUnconfirmed, KeyringError, init::InitError, unseal::UnsealError},
     number::NumberCorrupt,
     signal::SignalError,
 };
@@ -46,9 +46,15 @@ pub enum VaultError {
     /// The keyring.
     #[error(transparent)]
     Keyring(#[from] KeyringError),
-    /// The root key.
+    /// The root key, or its provider.
     #[error(transparent)]
-    RootKey(#[from] RootKeyError),
+    Unseal(#[from] UnsealError),
+    /// The first start.
+    #[error(transparent)]
+    Init(#[from] InitError),
+    /// The keys are on disk alone.
+    #[error("the vault is sealed")]
+    Sealed,
     /// Sealing, or randomness.
     #[error("sealing failed")]
     Sealing(#[from] EnvelopeError),
@@ -59,7 +65,9 @@ pub enum VaultError {
     #[error("a Signal key could not be made")]
     Signal,
     /// The vault was not made yet, or its files are elsewhere.
-    #[error("there is no vault here; run sealpost-key-vault --init first")]
+    #[error(
+        "there is no vault here; run sealpost-key-vault --init, or sealpost admin vault init, first"
+    )]
     NotInitialised,
     /// A step panicked, or the process ends.
     #[error("a step did not finish")]

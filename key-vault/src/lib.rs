@@ -5,9 +5,9 @@
 //! phone number anywhere. Invariant: what leaves the vault was committed first.
 //!
 //! ```text
-//! grpc ─▶ service (one file per family) ─▶ datastore: load rows ─▶ step on rows in memory ─▶ write rows, commit ─▶ answer
-//!                                            │                        │
-//!                                  custody: seal and open      signal, record, frame, bundle: pure
+//! grpc ─▶ keeper: is it unsealed? ─▶ service (one file per family) ─▶ datastore: load rows ─▶ step on rows in memory ─▶ write rows, commit ─▶ answer
+//!                                                                      │                        │
+//!                                                            custody: seal and open      signal, record, frame, bundle: pure
 //! ```
 
 pub mod access;
@@ -27,6 +27,7 @@ mod conversation;
 mod datastore;
 mod epoch;
 mod frame;
+mod keeper;
 mod layout;
 mod number;
 mod number_cache;
@@ -42,4 +43,5 @@ mod subject;
 pub use config::Config;
 pub use datastore::MIGRATIONS;
 pub use error::VaultError;
+pub use keeper::{Keeper, SealStatus};
 pub use service::Vault;

@@ -1,8 +1,14 @@
 //! Reads configuration, builds, serves.
 
-use clap::Parser;
+use anyhow::bail;
+use clap::{Parser, ValueEnum};
 use sealpost_database::DatabaseCommand;
-use sealpost_key_vault::{Config, MIGRATIONS, Vault, access::ACCESS, custody::init::init, grpc};
+use sealpost_key_vault::{
+    Config, Keeper, MIGRATIONS,
+    access::ACCESS,
+    custody::{init::init, unseal::NewSeal},
+    grpc,
+};
 use sealpost_runtime::{
     Clock,
     args::ServiceArgs,
@@ -29,9 +35,42 @@ struct Arguments {
     #[command(flatten)]
     service: ServiceArgs,
 
-    /// Make root key, keyring and database where they are absent, and stop.
+    /// Make root key, keyring and database where they are absent, and stop. Only with a provider that unseals by itself; a vault that
+    /// persons unseal is started without, and initialised with `sealpost admin vault init`.
     #[arg(long)]
     init: bool,
+
+    /// With --init: what is to seal the root key [default: the one that [unseal] names]
+    #[arg(long, requires = "init")]
+    provider: Option<Provider>,
+}
+
+/// Providers that need nobody.
+#[derive(Clone, Copy, ValueEnum)]
+enum Provider {
+    /// A key in a file: `[unseal.key-file]`
+    KeyFile,
+    /// A key in a PKCS#11 token: `[unseal.pkcs11]`
+    Pkcs11,
+    /// No secret at all, for development
+    Development,
+}
+
+/// What seals the root key of a vault that is made now.
+fn provider_of(config: &Config, chosen: Option<Provider>) -> anyhow::Result<NewSeal> {
+    let unseal = &config.unseal;
+    Ok(
+        match (chosen, unseal.key_file.is_some(), unseal.pkcs11.is_some()) {
+            (Some(Provider::KeyFile), _, _) | (None, true, false) => NewSeal::KeyFile,
+            (Some(Provider::Pkcs11), _, _) | (None, false, true) => NewSeal::Pkcs11,
+            (Some(Provider::Development), _, _) => NewSeal::Development,
+            (None, true, true) => bail!("[unseal] names two providers: choose one with --provider"),
+            (None, false, false) => bail!(
+                "[unseal] names no provider that unseals by itself: add [unseal.key-file] or [unseal.pkcs11], or start \
+                 the vault and run `sealpost admin vault init`"
+            ),
+        },
+    )
 }
 
 fn main() -> anyhow::Result<()> {
@@ -50,7 +89,9 @@ fn main() -> anyhow::Result<()> {
         .enable_all()
         .build()?;
     if arguments.init {
-        return Ok(runtime.block_on(init(&config, &clock))?);
+        let provider = provider_of(&config, arguments.provider)?;
+        runtime.block_on(init(&config, &clock, &provider))?;
+        return Ok(());
     }
     runtime.block_on(serve(config, clock))
 }
@@ -63,26 +104,34 @@ async fn serve(mut config: Config, clock: Clock) -> anyhow::Result<()> {
     if let Some(metrics) = &config.metrics {
         tokio::spawn(MetricsServer::bind(metrics).await?.serve(shutdown.clone()));
     }
-    let vault = Vault::open(&config, clock).await?;
-    let house = tokio::spawn(vault.clone().keep_house(shutdown.clone()));
+    let services = Services::new(sealpost_proto::FILE_DESCRIPTOR_SET)?;
+    let keeper = Keeper::new(
+        config.clone(),
+        clock,
+        services.health(),
+        asked_to_stop.clone(),
+    );
+    keeper.start().await?;
     // Its shards go first, so that others serve them before this one stops listening.
-    let shards = tokio::spawn({
-        let (vault, shutdown, stopping) = (vault.clone(), shutdown.clone(), asked_to_stop.clone());
+    let retiring = tokio::spawn({
+        let (keeper, shutdown, stopping) =
+            (keeper.clone(), shutdown.clone(), asked_to_stop.clone());
         async move {
             let _stops = shutdown.drop_guard();
-            vault.keep_shards(stopping).await;
+            stopping.cancelled().await;
+            keeper.retire().await;
         }
     });
     let listener = Listener::bind(config.server.listen).await?;
-    let services =
-        Services::new(sealpost_proto::FILE_DESCRIPTOR_SET)?.add(grpc::server(vault.clone()));
+    let services = services
+        .add(grpc::server(keeper.clone()))
+        .add_regardless(grpc::seal::server(keeper.clone()));
     let served = Server::mutual(listener, services, &config.server, tls, &ACCESS)
         .serve(shutdown.clone())
         .await;
     shutdown.cancel();
     asked_to_stop.cancel();
-    shards.await?;
-    house.await?;
-    vault.close().await?;
+    retiring.await?;
+    keeper.close().await?;
     Ok(served?)
 }

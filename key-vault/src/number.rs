@@ -89,9 +89,7 @@ impl Number {
     /// [`NumberCorrupt`].
     pub(crate) fn open(root: &RootKey, row: &NumberRow) -> Result<Self, NumberCorrupt> {
         let id = NumberId::new(&row.number)?;
-        let key = root
-            .sealing()
-            .open(&place(&id, "key", 1), &row.sealed_key)?;
+        let key = root.open(&place(&id, "key", 1), &row.sealed_key)?;
         let key = SealingKey::new(Secret::from_slice(&key)?);
         let secrets = key.open(&place(&id, "secrets", 1), &row.sealed_secrets)?;
         let facts = key.open(&place(&id, "facts", row.facts_version), &row.sealed_facts)?;
@@ -114,9 +112,7 @@ impl Number {
         let key = self.key.secret().expose();
         Ok(NumberRow {
             number: self.id.as_str().to_owned(),
-            sealed_key: root
-                .sealing()
-                .seal(&place(&self.id, "key", 1), key, entropy)?,
+            sealed_key: root.seal(&place(&self.id, "key", 1), key, entropy)?,
             sealed_secrets: self.key.seal(
                 &place(&self.id, "secrets", 1),
                 &self.encode(),
@@ -324,8 +320,7 @@ pub(crate) mod tests {
     }
 
     fn root() -> RootKey {
-        let folder = tempfile::tempdir().unwrap();
-        RootKey::create(&folder.path().join("root.key"), &mut OsEntropy).unwrap()
+        RootKey::generate(&mut OsEntropy).unwrap()
     }
 
     #[test]

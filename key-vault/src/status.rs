@@ -5,7 +5,10 @@ use std::time::Duration;
 use sealpost_runtime::status::{bad_request, internal, reason_status, retry_after, unavailable};
 use tonic::{Code, Status};
 
-use crate::VaultError;
+use crate::{
+    VaultError,
+    custody::{init::InitError, unseal::UnsealError},
+};
 
 const RETRY: Duration = Duration::from_millis(100);
 
@@ -38,6 +41,29 @@ impl From<VaultError> for Status {
                 "CLOCK_DISAGREES",
                 "the given time is more than a minute from the vault's clock",
             ),
+            VaultError::Sealed => reason_status(
+                Code::FailedPrecondition,
+                "SEALED",
+                "the vault is sealed; an operator must unseal it",
+            ),
+            VaultError::Init(InitError::Initialised(_)) => reason_status(
+                Code::FailedPrecondition,
+                "INITIALISED",
+                "the vault is initialised already",
+            ),
+            VaultError::Init(InitError::NotDevelopment) => reason_status(
+                Code::FailedPrecondition,
+                "NOT_DEVELOPMENT",
+                "the provider development needs development = true in the vault's configuration",
+            ),
+            VaultError::Init(InitError::RootKey(error)) | VaultError::Unseal(error) => {
+                unsealing(&error)
+            }
+            VaultError::NotInitialised => reason_status(
+                Code::FailedPrecondition,
+                "NOT_INITIALISED",
+                "the vault has no root key yet; an operator must initialise it",
+            ),
             VaultError::Contention => retry_after("CONTENTION", RETRY),
             VaultError::Database(error) if error.is_conflict() => retry_after("CONTENTION", RETRY),
             VaultError::Database(error) if error.is_unknown_outcome() => {
@@ -45,15 +71,47 @@ impl From<VaultError> for Status {
             }
             VaultError::Database(_)
             | VaultError::Keyring(_)
-            | VaultError::RootKey(_)
+            | VaultError::Init(_)
             | VaultError::Sealing(_)
             | VaultError::Number(_)
             | VaultError::Signal
-            | VaultError::NotInitialised
             | VaultError::Stopped => {
                 tracing::error!(error = %error, "call failed");
                 internal()
             }
+        }
+    }
+}
+
+/// What an operator is told of a root key that does not unseal, and what only the log says.
+fn unsealing(error: &UnsealError) -> Status {
+    match error {
+        UnsealError::Refused => reason_status(
+            Code::PermissionDenied,
+            "UNSEAL_REFUSED",
+            "the secret does not unseal the root key",
+        ),
+        UnsealError::OtherProvider(_) => reason_status(
+            Code::FailedPrecondition,
+            "OTHER_PROVIDER",
+            "the root key was sealed by another provider; ask for the seal's status",
+        ),
+        UnsealError::NotConfigured(_) => reason_status(
+            Code::FailedPrecondition,
+            "PROVIDER_NOT_CONFIGURED",
+            "the vault's configuration does not say where that provider is",
+        ),
+        UnsealError::Unfit(problem) => bad_request("provider", problem),
+        UnsealError::File(..)
+        | UnsealError::Malformed(..)
+        | UnsealError::Token(_)
+        | UnsealError::NoRandomness => {
+            tracing::error!(error = %error, "the unseal provider failed");
+            reason_status(
+                Code::Unavailable,
+                "PROVIDER_FAILED",
+                "the unseal provider failed; the vault's log says how",
+            )
         }
     }
 }
@@ -94,6 +152,37 @@ mod tests {
                 VaultError::ClockDisagrees,
                 Code::FailedPrecondition,
                 "CLOCK_DISAGREES",
+            ),
+            (VaultError::Sealed, Code::FailedPrecondition, "SEALED"),
+            (
+                VaultError::NotInitialised,
+                Code::FailedPrecondition,
+                "NOT_INITIALISED",
+            ),
+            (
+                UnsealError::Refused.into(),
+                Code::PermissionDenied,
+                "UNSEAL_REFUSED",
+            ),
+            (
+                UnsealError::OtherProvider("shamir").into(),
+                Code::FailedPrecondition,
+                "OTHER_PROVIDER",
+            ),
+            (
+                UnsealError::NotConfigured("pkcs11").into(),
+                Code::FailedPrecondition,
+                "PROVIDER_NOT_CONFIGURED",
+            ),
+            (
+                UnsealError::Token("gone".to_owned()).into(),
+                Code::Unavailable,
+                "PROVIDER_FAILED",
+            ),
+            (
+                InitError::Initialised("shamir").into(),
+                Code::FailedPrecondition,
+                "INITIALISED",
             ),
             (VaultError::Contention, Code::Aborted, "CONTENTION"),
             (

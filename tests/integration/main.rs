@@ -40,6 +40,7 @@ mod standing;
 mod stolen_backup;
 mod tokens;
 mod trees;
+mod unseal;
 mod walls;
 
 use std::time::Duration;

@@ -55,7 +55,9 @@ async fn a_stolen_backup_opens_nothing_without_the_keyring_though_every_clock_sa
     let backup_of_keyring = suite.dir().with_file_name("backup-of-keyring");
     snapshot(&suite, "data", &backup)?;
     copy(&keyring(&suite), &backup_of_keyring, &|_| false)?;
-    ensure!(backup.join("key-vault/root.key").exists());
+    for file in ["root.json", "unseal.key"] {
+        ensure!(backup.join("key-vault").join(file).exists());
+    }
     ensure!(match suite.kind() {
         Kind::Sqlite => backup.join("store/store.db-wal").exists(),
         Kind::Postgres => backup.join("store/database.sql").exists(),

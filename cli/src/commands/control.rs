@@ -6,6 +6,7 @@ use anyhow::bail;
 use clap::Args;
 use serde_json::json;
 
+use crate::commands::admin::seal::is_sealed;
 use crate::operator::Operator;
 use crate::output::Output;
 use crate::suite::health::{self, Health, Started};
@@ -13,6 +14,7 @@ use crate::suite::instance::Instance;
 use crate::suite::layout::Layout;
 use crate::suite::process;
 use crate::suite::run_file::{RunFile, RunningService};
+use crate::suite::service::Service;
 
 /// Which process of which suite.
 #[derive(Args)]
@@ -46,7 +48,8 @@ impl Target {
         let pid = self.begin(&layout)?;
         let run = RunFile::load(&layout.run_file())?;
         let missing = missing(&run, &self.name);
-        let enough = if missing.is_empty() {
+        let is_vault = self.name.service() == Service::KeyVault;
+        let enough = if missing.is_empty() && !is_vault {
             Health::Serving
         } else {
             Health::Waiting
@@ -58,10 +61,23 @@ impl Target {
             pid,
             argv: &entry.argv,
         };
-        let health = health::wait(&Operator::of(&run)?, &started, enough).await?;
+        let operator = Operator::of(&run)?;
+        let mut health = health::wait(&operator, &started, enough).await?;
+        let sealed = health == Health::Waiting && is_vault && {
+            let mut seal = operator.seal(started.address)?;
+            is_sealed(&mut seal).await?
+        };
+        if is_vault && !sealed {
+            health = health::wait(&operator, &started, Health::Serving).await?;
+        }
         let serves = health == Health::Serving;
         let words = if serves {
             format!("{} serves (pid {pid})", self.name)
+        } else if sealed {
+            format!(
+                "{} runs (pid {pid}) and is sealed: unseal it with `sealpost admin vault unseal`",
+                self.name
+            )
         } else {
             let missing = missing.join(", ");
             format!("{} runs (pid {pid}) and waits for {missing}", self.name)

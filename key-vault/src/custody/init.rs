@@ -8,18 +8,27 @@ use sealpost_envelope::{EnvelopeError, OsEntropy};
 use sealpost_runtime::Clock;
 use thiserror::Error;
 
-use super::{Keyring, KeyringError, ReceiptKey, RootKey, RootKeyError};
+use super::{
+    Keyring, KeyringError, ReceiptKey, RootKey,
+    unseal::{self, NewSeal, SealedRoot, Secrets, Share, UnsealError},
+};
 use crate::{config::Config, datastore};
 
 /// Why the vault could not be made.
 #[derive(Debug, Error)]
 pub enum InitError {
-    /// The root key.
+    /// The root key, or its provider.
     #[error(transparent)]
-    RootKey(#[from] RootKeyError),
+    RootKey(#[from] UnsealError),
     /// A keyring or database is there whose root key is missing.
-    #[error("the root key file is missing, but a keyring or database sealed under it is there")]
+    #[error("the root key's file is missing, but a keyring or database sealed under it is there")]
     Stranded,
+    /// There is a root key that only persons unseal, or another provider does.
+    #[error("the vault is initialised already, by the provider {0}")]
+    Initialised(&'static str),
+    /// `development` is a provider for development alone.
+    #[error("the provider development needs development = true")]
+    NotDevelopment,
     /// Somebody took the keyring's time mark: with a new one, a clock that was set back would go unseen.
     #[error("the keyring holds epoch keys, but its time mark is missing")]
     MarkMissing,
@@ -30,7 +39,7 @@ pub enum InitError {
     #[error(transparent)]
     Database(#[from] DatabaseError),
     /// The system gave no randomness.
-    #[error("the receipt key could not be made")]
+    #[error("a key could not be made")]
     ReceiptKey(#[from] EnvelopeError),
 }
 
@@ -55,21 +64,34 @@ async fn open(config: &Config) -> Result<Database, DatabaseError> {
     .await
 }
 
-/// Makes what is absent. Safe to repeat.
+/// Makes what is absent, the root key with the provider `new`. Safe to repeat with a provider that unseals by itself. Answers the
+/// shares, when the provider makes some: they are nowhere else.
 ///
 /// # Errors
 /// When something cannot be made, or would strand what is there.
-pub async fn init(config: &Config, clock: &Clock) -> Result<(), InitError> {
+pub async fn init(config: &Config, clock: &Clock, new: &NewSeal) -> Result<Vec<Share>, InitError> {
+    if matches!(new, NewSeal::Development) && !config.development {
+        return Err(InitError::NotDevelopment);
+    }
     let database_there = match config.database.url.file() {
         Some(file) => file.exists(),
         None => is_sealed(config).await?,
     };
-    let root = if config.root_key.exists() {
-        RootKey::load(&config.root_key)?
-    } else if database_there || Keyring::exists(&config.keyring) {
-        return Err(InitError::Stranded);
-    } else {
-        RootKey::create(&config.root_key, &mut OsEntropy)?
+    let (root, shares) = match SealedRoot::read(&config.root_key)? {
+        Some(sealed) if sealed.is_automatic() && sealed.provider() == new.provider() => {
+            let root = unseal::open(&sealed, &Secrets::Automatic, &config.unseal)?;
+            (root, Vec::new())
+        }
+        Some(sealed) => return Err(InitError::Initialised(sealed.provider())),
+        None if database_there || Keyring::exists(&config.keyring) => {
+            return Err(InitError::Stranded);
+        }
+        None => {
+            let root = RootKey::generate(&mut OsEntropy)?;
+            let (sealed, shares) = unseal::seal(&root, new, &config.unseal)?;
+            sealed.create(&config.root_key)?;
+            (root, shares)
+        }
     };
     if !Keyring::exists(&config.keyring) {
         if Keyring::has_epochs(&config.keyring).map_err(InitError::Keyring)? {
@@ -88,5 +110,6 @@ pub async fn init(config: &Config, clock: &Clock) -> Result<(), InitError> {
             })
         })
         .await?;
-    Ok(database.close().await?)
+    database.close().await?;
+    Ok(shares)
 }

@@ -84,10 +84,7 @@ impl Journal {
     /// # Errors
     /// When the files fail: then the erasure must not be answered.
     pub(crate) fn append(&self, entry: &Entry) -> Result<(), KeyringError> {
-        let sealed = self
-            .root
-            .sealing()
-            .seal(&PLACE, &encode(entry), &mut OsEntropy)?;
+        let sealed = self.root.seal(&PLACE, &encode(entry), &mut OsEntropy)?;
         let _alone = files::lock(&self.folder)?;
         let mut file = OpenOptions::new()
             .read(true)
@@ -228,7 +225,7 @@ impl Journal {
     }
 
     fn open(&self, sealed: &[u8]) -> Option<Entry> {
-        decode(&self.root.sealing().open(&PLACE, sealed).ok()?)
+        decode(&self.root.open(&PLACE, sealed).ok()?)
     }
 
     fn path(&self) -> PathBuf {

@@ -130,10 +130,9 @@ impl Keyring {
             return Ok(key);
         }
         let secret = Secret::<32>::generate(&mut OsEntropy)?;
-        let sealed =
-            self.root
-                .sealing()
-                .seal(&place(&row(epoch)), secret.expose(), &mut OsEntropy)?;
+        let sealed = self
+            .root
+            .seal(&place(&row(epoch)), secret.expose(), &mut OsEntropy)?;
         match files::create(&self.path(epoch), &sealed) {
             Ok(()) => {}
             // Another thread or process was faster: its key is the key.
@@ -184,7 +183,7 @@ impl Keyring {
     /// When the mark is missing or does not open.
     pub(crate) fn mark(&self) -> Result<Timestamp, KeyringError> {
         let sealed = fs::read(self.folder.join(MARK))?;
-        let millis = self.root.sealing().open(&place(MARK.as_bytes()), &sealed)?;
+        let millis = self.root.open(&place(MARK.as_bytes()), &sealed)?;
         let millis = millis
             .as_slice()
             .try_into()
@@ -215,7 +214,7 @@ impl Keyring {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error.into()),
         };
-        let secret = self.root.sealing().open(&place(&row(epoch)), &sealed)?;
+        let secret = self.root.open(&place(&row(epoch)), &sealed)?;
         let key = Arc::new(EpochKey(Secret::from_slice(&secret)?));
         cache.insert(epoch, key.clone());
         Ok(Some(key))
@@ -224,6 +223,11 @@ impl Keyring {
     /// Drops a key from memory, where it is wiped once the steps that use it end.
     fn forget(&self, epoch: EpochId) {
         self.cache().remove(&epoch);
+    }
+
+    /// Drops every key from memory.
+    pub(crate) fn forget_all(&self) {
+        self.cache().clear();
     }
 
     /// Drops every key whose epoch is past its time, so that memory keeps the promise too.
@@ -277,7 +281,7 @@ fn row(epoch: EpochId) -> Vec<u8> {
 fn seal_mark(root: &RootKey, time: Timestamp) -> Result<Vec<u8>, EnvelopeError> {
     let mut entropy = OsEntropy;
     let entropy: &mut dyn Entropy = &mut entropy;
-    root.sealing().seal(
+    root.seal(
         &place(MARK.as_bytes()),
         &time.as_millis().to_be_bytes(),
         entropy,

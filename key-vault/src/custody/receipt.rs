@@ -33,7 +33,7 @@ impl ReceiptKey {
         entropy: &mut dyn Entropy,
     ) -> Result<Vec<u8>, EnvelopeError> {
         let seed = Secret::<32>::generate(entropy)?;
-        root.sealing().seal(&PLACE, seed.expose(), entropy)
+        root.seal(&PLACE, seed.expose(), entropy)
     }
 
     /// Opens a sealed seed. That it opens also proves that root key and database belong together.
@@ -41,7 +41,7 @@ impl ReceiptKey {
     /// # Errors
     /// [`EnvelopeError::Undecryptable`].
     pub(crate) fn open(root: &RootKey, sealed: &[u8]) -> Result<Self, EnvelopeError> {
-        let seed = Secret::from_slice(&root.sealing().open(&PLACE, sealed)?)?;
+        let seed = Secret::from_slice(&root.open(&PLACE, sealed)?)?;
         Ok(Self(SigningKey::from_seed(&seed)))
     }
 

@@ -1,92 +1,102 @@
-//! The root key: 32 random bytes in a file of their own, mode 0600, that the owner alone may read.
+//! The root key: 32 random bytes under which everything else of the vault's is sealed, directly or through a number's key.
 //!
-//! Everything else of the vault's is sealed under it, directly or through a number's key.
+//! On disk it lies sealed by an unseal provider alone ([`super::unseal`]); in memory it is here and nowhere else.
 
-use std::{fs, io, path::Path};
+use std::sync::{PoisonError, RwLock};
 
-use sealpost_envelope::{Entropy, Secret};
-use thiserror::Error;
+use sealpost_envelope::{Entropy, EnvelopeError, Secret};
 use zeroize::Zeroizing;
 
-use super::{SealingKey, files};
+use super::{Place, SealingKey};
 
-const LEN: usize = 32;
-
-/// The root key, in memory while the process lives.
-pub(crate) struct RootKey(SealingKey);
-
-/// Why there is no root key.
-#[derive(Debug, Error)]
-pub enum RootKeyError {
-    /// The file cannot be read or written, or others may read it.
-    #[error("the root key file: {0}")]
-    File(#[source] io::Error),
-    /// The file does not hold 32 bytes.
-    #[error("the root key file does not hold 32 bytes")]
-    Length,
-    /// The system gave no randomness.
-    #[error("no randomness for a root key")]
-    NoRandomness,
-}
+/// The root key, in memory until it is wiped.
+pub(crate) struct RootKey(RwLock<Option<SealingKey>>);
 
 impl RootKey {
-    /// Reads the key.
-    ///
-    /// # Errors
-    /// When the file is missing, not 32 bytes, or open to anyone but its owner.
-    pub(crate) fn load(path: &Path) -> Result<Self, RootKeyError> {
-        files::check_private(path).map_err(RootKeyError::File)?;
-        let bytes = Zeroizing::new(fs::read(path).map_err(RootKeyError::File)?);
-        let secret = Secret::<LEN>::from_slice(&bytes).map_err(|_| RootKeyError::Length)?;
-        Ok(Self(SealingKey::new(secret)))
+    pub(crate) fn new(secret: Secret<32>) -> Self {
+        Self(RwLock::new(Some(SealingKey::new(secret))))
     }
 
-    /// Makes a key and its file, which must not exist.
+    /// A fresh key.
     ///
     /// # Errors
-    /// When it cannot.
-    pub(crate) fn create(path: &Path, entropy: &mut dyn Entropy) -> Result<Self, RootKeyError> {
-        let secret = Secret::<LEN>::generate(entropy).map_err(|_| RootKeyError::NoRandomness)?;
-        files::create(path, secret.expose()).map_err(RootKeyError::File)?;
-        Ok(Self(SealingKey::new(secret)))
+    /// [`EnvelopeError::NoRandomness`].
+    pub(crate) fn generate(entropy: &mut dyn Entropy) -> Result<Self, EnvelopeError> {
+        Secret::generate(entropy).map(Self::new)
     }
 
-    /// What it seals with.
-    pub(crate) fn sealing(&self) -> &SealingKey {
-        &self.0
+    /// Seals `plaintext` for `place`.
+    ///
+    /// # Errors
+    /// [`EnvelopeError::NoRandomness`]; [`EnvelopeError::Undecryptable`] when it was wiped.
+    pub(crate) fn seal(
+        &self,
+        place: &Place<'_>,
+        plaintext: &[u8],
+        entropy: &mut dyn Entropy,
+    ) -> Result<Vec<u8>, EnvelopeError> {
+        self.with(|key| key.seal(place, plaintext, entropy))?
+    }
+
+    /// Opens what was sealed for `place`.
+    ///
+    /// # Errors
+    /// [`EnvelopeError::Undecryptable`].
+    pub(crate) fn open(
+        &self,
+        place: &Place<'_>,
+        sealed: &[u8],
+    ) -> Result<Zeroizing<Vec<u8>>, EnvelopeError> {
+        self.with(|key| key.open(place, sealed))?
+    }
+
+    /// Shows the key itself, to be sealed by a provider.
+    ///
+    /// # Errors
+    /// [`EnvelopeError::Undecryptable`] when it was wiped.
+    pub(crate) fn expose<T>(
+        &self,
+        step: impl FnOnce(&Secret<32>) -> T,
+    ) -> Result<T, EnvelopeError> {
+        self.with(|key| step(key.secret()))
+    }
+
+    /// Forgets the key: from here on nothing is sealed or opened.
+    pub(crate) fn wipe(&self) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    fn with<T>(&self, step: impl FnOnce(&SealingKey) -> T) -> Result<T, EnvelopeError> {
+        let key = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        key.as_ref().map(step).ok_or(EnvelopeError::Undecryptable)
     }
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use std::os::unix::fs::PermissionsExt;
 
     use sealpost_envelope::OsEntropy;
 
     use super::*;
 
-    #[test]
-    fn a_root_key_is_made_once_and_refused_when_others_may_read_it() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("root.key");
-        assert!(matches!(RootKey::load(&path), Err(RootKeyError::File(_))));
-        RootKey::create(&path, &mut OsEntropy).map(drop).unwrap();
-        assert_eq!(
-            fs::metadata(&path).unwrap().permissions().mode() & 0o777,
-            0o600
-        );
-        RootKey::load(&path).map(drop).unwrap();
-        assert!(RootKey::create(&path, &mut OsEntropy).is_err());
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
-        assert!(matches!(RootKey::load(&path), Err(RootKeyError::File(_))));
-    }
+    const PLACE: Place<'static> = Place {
+        table: "numbers",
+        column: "key",
+        row: b"1",
+        number: "1",
+        key_version: 1,
+        row_version: 1,
+    };
 
     #[test]
-    fn a_file_of_another_length_is_no_root_key() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("root.key");
-        files::create(&path, &[0; 31]).unwrap();
-        assert!(matches!(RootKey::load(&path), Err(RootKeyError::Length)));
+    fn a_wiped_root_key_opens_and_seals_nothing() {
+        let root = RootKey::generate(&mut OsEntropy).unwrap();
+        let sealed = root.seal(&PLACE, b"key", &mut OsEntropy).unwrap();
+        assert_eq!(root.open(&PLACE, &sealed).unwrap().as_slice(), b"key");
+        root.wipe();
+        assert!(root.open(&PLACE, &sealed).is_err());
+        assert!(root.seal(&PLACE, b"key", &mut OsEntropy).is_err());
+        assert!(root.expose(|_| ()).is_err());
     }
 }

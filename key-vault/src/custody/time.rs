@@ -172,7 +172,7 @@ mod tests {
     #[test]
     fn a_replica_with_a_slow_clock_reads_what_another_has_seen() {
         let folder = tempfile::tempdir().unwrap();
-        let root = RootKey::create(&folder.path().join("root.key"), &mut OsEntropy).unwrap();
+        let root = RootKey::generate(&mut OsEntropy).unwrap();
         let (root, ring) = (Arc::new(root), folder.path().join("keyring"));
         Keyring::create(&ring, &root, T).unwrap();
         let replica = |now| {

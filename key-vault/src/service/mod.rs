@@ -46,7 +46,10 @@ use crate::{
     VaultError,
     config::Config,
     connector_keys::ConnectorKeys,
-    custody::{Journal, Keyring, ReceiptKey, RootKey, TimeKeeper},
+    custody::{
+        Journal, Keyring, ReceiptKey, RootKey, TimeKeeper,
+        unseal::{self, SealedRoot, Secrets},
+    },
     datastore,
     number_cache::NumberCache,
     own_keys::OwnKeys,
@@ -88,23 +91,43 @@ struct Inner {
 }
 
 impl Vault {
-    /// Opens the vault that [`crate::custody::init`] made, and takes its place among the vaults of its database.
+    /// Opens the vault that [`crate::custody::init`] made, unsealed by a provider that needs nobody, and takes its place among the
+    /// vaults of its database.
     ///
     /// # Errors
     /// When it was not made, others may read its files, its parts do not belong together, or what was erased is in the database
     /// again and cannot be erased.
     pub async fn open(config: &Config, clock: Clock) -> Result<Self, VaultError> {
-        let made = config.root_key.exists()
-            && Keyring::exists(&config.keyring)
+        let (sealed, unseal) = (Self::sealed(config)?, config.unseal.clone());
+        let root = blocking(move || unseal::open(&sealed, &Secrets::Automatic, &unseal)).await??;
+        Self::open_with(config, clock, root).await
+    }
+
+    /// The sealed root key of the vault that was made.
+    ///
+    /// # Errors
+    /// [`VaultError::NotInitialised`].
+    pub(crate) fn sealed(config: &Config) -> Result<SealedRoot, VaultError> {
+        let made = Keyring::exists(&config.keyring)
             && config
                 .database
                 .url
                 .file()
                 .is_none_or(std::path::Path::exists);
-        if !made {
-            return Err(VaultError::NotInitialised);
-        }
-        let root = Arc::new(RootKey::load(&config.root_key)?);
+        let sealed = SealedRoot::read(&config.root_key)?;
+        sealed.filter(|_| made).ok_or(VaultError::NotInitialised)
+    }
+
+    /// The same, with a root key that was unsealed.
+    ///
+    /// # Errors
+    /// As [`Vault::open`].
+    pub(crate) async fn open_with(
+        config: &Config,
+        clock: Clock,
+        root: RootKey,
+    ) -> Result<Self, VaultError> {
+        let root = Arc::new(root);
         let keyring = Arc::new(Keyring::open(config.keyring.clone(), root.clone())?);
         let journal = Arc::new(Journal::new(&config.keyring, root.clone()));
         let options = PoolOptions::default();
@@ -214,6 +237,24 @@ impl Vault {
     pub async fn forget_destroyed(&self) -> Result<(), VaultError> {
         let keyring = self.0.keyring.clone();
         Ok(blocking(move || keyring.forget_destroyed()).await??)
+    }
+
+    /// Wipes every key from memory that no step under way holds, and lets no step begin that needs another.
+    pub(crate) fn wipe(&self) {
+        self.0.root.wipe();
+        self.0.keyring.forget_all();
+        self.0.connector_keys.clear();
+        self.forget_at_hand();
+    }
+
+    /// Shows the root key, to be sealed by a provider.
+    pub(crate) fn root(&self) -> &Arc<RootKey> {
+        &self.0.root
+    }
+
+    /// Whether anybody else still works with it.
+    pub(crate) fn is_alone(&self) -> bool {
+        Arc::strong_count(&self.0) == 1
     }
 
     /// Waits for work under way and closes the database.

@@ -207,12 +207,9 @@ pub struct ShardWatch {
 }
 
 impl ShardWatch {
-    /// Waits until there may be something to tell.
-    pub async fn changed(&mut self) {
-        if self.told.is_some() && self.views.changed().await.is_err() {
-            // The vault is gone; so is whoever listens.
-            std::future::pending::<()>().await;
-        }
+    /// Waits until there may be something to tell. False: the vault is gone, and tells nothing any more.
+    pub async fn changed(&mut self) -> bool {
+        self.told.is_none() || self.views.changed().await.is_ok()
     }
 
     /// All of it at first, later what changed, which may be nothing.

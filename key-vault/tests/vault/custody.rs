@@ -7,7 +7,10 @@ use sealpost_database::testing::TestDatabase;
 use sealpost_envelope::VerifyingKey;
 use sealpost_key_vault::{
     Vault, VaultError,
-    custody::init::{InitError, init},
+    custody::{
+        init::{InitError, init},
+        unseal::{NewSeal, UnsealError},
+    },
     service::EpochWatch,
 };
 use sealpost_proto::{
@@ -532,7 +535,9 @@ async fn a_vault_is_made_once_and_never_stranded() {
     let fixture = Fixture::new().await;
     fixture.number(NUMBER, 0).await;
     let fingerprint = fixture.facts(NUMBER).await.vault_fingerprint;
-    init(&fixture.config, &fixture.clock).await.unwrap();
+    init(&fixture.config, &fixture.clock, &NewSeal::KeyFile)
+        .await
+        .unwrap();
     fixture.vault.close().await.unwrap();
     let again = Vault::open(&fixture.config, fixture.clock.clone())
         .await
@@ -549,7 +554,7 @@ async fn a_vault_is_made_once_and_never_stranded() {
     let kept = fs::read(&fixture.config.root_key).unwrap();
     fs::remove_file(&fixture.config.root_key).unwrap();
     assert!(matches!(
-        init(&fixture.config, &fixture.clock).await,
+        init(&fixture.config, &fixture.clock, &NewSeal::KeyFile).await,
         Err(InitError::Stranded)
     ));
     assert!(matches!(
@@ -557,15 +562,18 @@ async fn a_vault_is_made_once_and_never_stranded() {
         Err(VaultError::NotInitialised)
     ));
     fs::write(&fixture.config.root_key, &kept).unwrap();
-    fs::set_permissions(&fixture.config.root_key, fs::Permissions::from_mode(0o644)).unwrap();
+    let key_file = &fixture.config.unseal.key_file.as_ref().unwrap().file;
+    fs::set_permissions(key_file, fs::Permissions::from_mode(0o644)).unwrap();
     assert!(matches!(
         Vault::open(&fixture.config, fixture.clock.clone()).await,
-        Err(VaultError::RootKey(_))
+        Err(VaultError::Unseal(UnsealError::File(..)))
     ));
-    // Another vault's root key opens nothing here.
-    let other = vec![7; 32];
-    fs::write(&fixture.config.root_key, &other).unwrap();
-    fs::set_permissions(&fixture.config.root_key, fs::Permissions::from_mode(0o600)).unwrap();
+    fs::set_permissions(key_file, fs::Permissions::from_mode(0o600)).unwrap();
+    // Another vault's root key, though it unseals, opens nothing here.
+    let other = Fixture::new().await;
+    fs::copy(&other.config.root_key, &fixture.config.root_key).unwrap();
+    let its = &other.config.unseal.key_file.as_ref().unwrap().file;
+    fs::copy(its, key_file).unwrap();
     assert!(
         Vault::open(&fixture.config, fixture.clock.clone())
             .await

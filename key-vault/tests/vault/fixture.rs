@@ -13,7 +13,9 @@ use sealpost_database::{
 };
 use sealpost_envelope::{OsEntropy, SigningKey};
 use sealpost_key_vault::{
-    Config, MIGRATIONS, Vault, VaultError, custody::init::init, service::StreamState,
+    Config, MIGRATIONS, Vault, VaultError,
+    custody::{init::init, unseal::NewSeal},
+    service::StreamState,
 };
 use sealpost_proto::{
     record::v1::Record,
@@ -84,7 +86,7 @@ impl Fixture {
         let mut config = config(&place, &relay);
         config.session_cache_mib = session_cache_mib;
         let clock = Clock::manual(START);
-        init(&config, &clock).await.unwrap();
+        init(&config, &clock, &NewSeal::KeyFile).await.unwrap();
         let vault = Vault::open(&config, clock.clone()).await.unwrap();
         Self {
             place,
@@ -362,9 +364,10 @@ pub fn config(place: &TestDatabase, relay: &SigningKey) -> Config {
     let key = hex_of(relay.verifying_key().as_bytes());
     let (url, folder) = (place.url(), place.folder().display());
     let text = format!(
-        "database = '{url}'\nkeyring = '{folder}/keyring'\nroot_key = '{folder}/root.key'\n\
+        "database = '{url}'\nkeyring = '{folder}/keyring'\nroot_key = '{folder}/root.json'\n\
          relay_bundle_keys = ['{key}']\n[server]\nlisten = '127.0.0.1:0'\n\
-         tls = {{ certificate = 'a', private_key = 'b', ca = 'c' }}\n"
+         tls = {{ certificate = 'a', private_key = 'b', ca = 'c' }}\n\
+         [unseal.key-file]\nfile = '{folder}/unseal.key'\n"
     );
     toml::from_str(&text).unwrap()
 }

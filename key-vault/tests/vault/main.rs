@@ -14,6 +14,7 @@ mod outbound;
 mod refusals;
 mod removal;
 mod replay;
+mod seal;
 mod senders;
 mod shards;
 mod tampering;

@@ -55,7 +55,7 @@ impl Told {
     async fn until(&mut self, so: impl Fn(&[ShardHolder]) -> bool) {
         let listening = timeout(Duration::from_secs(60), async {
             while !so(&self.all) {
-                self.watch.changed().await;
+                assert!(self.watch.changed().await);
                 for one in self.watch.news().into_iter().flat_map(|news| news.shards) {
                     let known = &mut self.all[usize::try_from(one.shard).unwrap()];
                     assert!(one.token >= known.token, "a token went back");

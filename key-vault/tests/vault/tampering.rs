@@ -5,7 +5,10 @@ use std::{fs, time::Duration};
 use prost::Message;
 use sealpost_key_vault::{
     Vault,
-    custody::init::{InitError, init},
+    custody::{
+        init::{InitError, init},
+        unseal::NewSeal,
+    },
 };
 use sealpost_proto::vault::v1::{GetPublishedKeyRequest, Refusal};
 use sealpost_runtime::Clock;
@@ -91,7 +94,7 @@ async fn a_time_mark_that_was_taken_is_not_made_anew_beside_epoch_keys() {
     fixture.vault.close().await.unwrap();
     fs::remove_file(fixture.config.keyring.join("time.mark")).unwrap();
     let earlier = Clock::manual(START - Duration::from_secs(1));
-    let refused = init(&fixture.config, &earlier).await;
+    let refused = init(&fixture.config, &earlier, &NewSeal::KeyFile).await;
     assert!(
         matches!(refused, Err(InitError::MarkMissing)),
         "{refused:?}"
@@ -101,7 +104,9 @@ async fn a_time_mark_that_was_taken_is_not_made_anew_beside_epoch_keys() {
     for file in fixture.keyring_files() {
         fs::remove_file(file).unwrap();
     }
-    init(&fixture.config, &earlier).await.unwrap();
+    init(&fixture.config, &earlier, &NewSeal::KeyFile)
+        .await
+        .unwrap();
 }
 
 #[tokio::test]

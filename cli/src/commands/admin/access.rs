@@ -12,6 +12,7 @@ use sealpost_proto::retention::v1::retention_service_client::RetentionServiceCli
 use sealpost_proto::store::v1::store_service_client::StoreServiceClient;
 use sealpost_proto::vault::v1::key_vault_service_client::KeyVaultServiceClient;
 use sealpost_runtime::config::HostPort;
+use sealpost_runtime::status::reason_of;
 use sealpost_runtime::{Clock, Timestamp};
 use tonic::Code;
 use tonic::transport::Channel;
@@ -249,7 +250,18 @@ fn address_of(addresses: &[Address], service: Service) -> anyhow::Result<String>
 /// Makes what a failed call to `service` says useful: what to do next.
 pub fn failed(service: Service) -> impl Fn(tonic::Status) -> anyhow::Error {
     move |status| {
+        let reason = reason_of(&status);
         let next = match status.code() {
+            _ if reason.as_deref() == Some("SEALED") => {
+                "it is sealed: unseal it with `sealpost admin vault unseal`"
+            }
+            _ if matches!(
+                reason.as_deref(),
+                Some("UNSEAL_REFUSED" | "PROVIDER_FAILED")
+            ) =>
+            {
+                "it stays as it was"
+            }
             Code::Unavailable | Code::DeadlineExceeded => {
                 "it cannot be reached: see `sealpost admin status`, start it with `sealpost start`"
             }

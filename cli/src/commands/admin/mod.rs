@@ -13,6 +13,7 @@ mod public_key;
 mod receipt;
 mod removal;
 mod retention;
+pub mod seal;
 mod status;
 mod subscription;
 mod token;
@@ -59,7 +60,7 @@ enum Command {
     /// Access tokens for the gateway
     #[command(subcommand)]
     Token(token::Token),
-    /// The key vault's view of a number, and its clock
+    /// The key vault: its seal, its view of a number, its clock
     #[command(subcommand)]
     Vault(vault::Vault),
     Erase(erase::Erase),

@@ -1,4 +1,4 @@
-//! `sealpost admin vault`: what the key vault knows of a number, and an operator's word for its clock.
+//! `sealpost admin vault`: the key vault's seal, what it knows of a number, and an operator's word for its clock.
 
 use std::time::Duration;
 
@@ -9,6 +9,7 @@ use sealpost_runtime::status::reason_of;
 use serde_json::{Value, json};
 
 use super::access::{Access, failed};
+use super::seal::SealCommand;
 use crate::duration;
 use crate::output::Output;
 use crate::suite::service::Service;
@@ -28,6 +29,8 @@ pub enum Vault {
     },
     /// Say that the time is right, after the key vault's clock jumped ahead and it stopped destroying and opening
     ConfirmClock,
+    #[command(flatten)]
+    Seal(SealCommand),
 }
 
 impl Vault {
@@ -38,6 +41,7 @@ impl Vault {
                 let facts = facts(access, &phone_number_id).await?;
                 output.say(&facts.words(), &facts.json())
             }
+            Self::Seal(command) => command.run(access, output).await,
             Self::ConfirmClock => {
                 let now_ms = confirm_clock(access).await?;
                 output.say(

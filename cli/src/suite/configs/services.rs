@@ -12,7 +12,12 @@ impl Configs<'_> {
         let shared = self.layout.shared(Service::KeyVault);
         for instance in self.instances_of(Service::KeyVault) {
             let mut config = self.base(&instance)?;
-            config.insert("root_key".to_owned(), path(&shared.join("root.key")));
+            config.insert("root_key".to_owned(), path(&shared.join("root.json")));
+            let mut key_file = Table::new();
+            key_file.insert("file".to_owned(), path(&shared.join("unseal.key")));
+            let mut unseal = Table::new();
+            unseal.insert("key-file".to_owned(), Value::Table(key_file));
+            config.insert("unseal".to_owned(), Value::Table(unseal));
             config.insert("keyring".to_owned(), path(&shared.join("keyring")));
             let keys = vec![relay_bundle_key.into()];
             config.insert("relay_bundle_keys".to_owned(), Value::Array(keys));

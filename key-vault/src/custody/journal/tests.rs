@@ -11,7 +11,7 @@ struct Fixture {
 impl Fixture {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let root = RootKey::create(&folder.path().join("root.key"), &mut OsEntropy).unwrap();
+        let root = RootKey::generate(&mut OsEntropy).unwrap();
         Self {
             folder,
             root: Arc::new(root),

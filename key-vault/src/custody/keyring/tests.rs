@@ -9,8 +9,7 @@ struct Fixture {
 impl Fixture {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let root =
-            Arc::new(RootKey::create(&folder.path().join("root.key"), &mut OsEntropy).unwrap());
+        let root = Arc::new(RootKey::generate(&mut OsEntropy).unwrap());
         Keyring::create(
             &folder.path().join("keyring"),
             &root,

@@ -1,6 +1,10 @@
 //! What a face offers: its services, their health and their descriptors.
 
-use std::{collections::HashSet, convert::Infallible, sync::Arc};
+use std::{
+    collections::HashSet,
+    convert::Infallible,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 use http::{Request, Response};
 use prost::Message;
@@ -38,8 +42,14 @@ impl Services {
             routes: Routes::new(health).add_service(reflection),
             health: Health {
                 reporter,
-                // The empty name is the process as a whole.
-                names: vec![""],
+                saying: Arc::default(),
+                state: Arc::new(Mutex::new(State {
+                    // The empty name is the process as a whole.
+                    names: vec![""],
+                    regardless: Vec::new(),
+                    serving: false,
+                    ready: true,
+                })),
             },
             methods,
         })
@@ -61,7 +71,24 @@ impl Services {
             + 'static,
         S::Future: Send + 'static,
     {
-        self.health.names.push(S::NAME);
+        self.health.state().names.push(S::NAME);
+        self.routes = self.routes.add_service(service);
+        self
+    }
+
+    /// Adds one generated server that works whether or not the process is ready ([`Health::set_ready`]).
+    #[must_use]
+    pub fn add_regardless<S>(mut self, service: S) -> Self
+    where
+        S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>
+            + NamedService
+            + Clone
+            + Send
+            + Sync
+            + 'static,
+        S::Future: Send + 'static,
+    {
+        self.health.state().regardless.push(S::NAME);
         self.routes = self.routes.add_service(service);
         self
     }
@@ -77,24 +104,60 @@ impl Services {
     }
 }
 
-/// What the health service says about a face's services.
+/// What the health service says about a face's services. Clones share it.
 #[derive(Clone)]
 pub struct Health {
     reporter: HealthReporter,
+    state: Arc<Mutex<State>>,
+    /// What is said last is what holds.
+    saying: Arc<tokio::sync::Mutex<()>>,
+}
+
+struct State {
     names: Vec<&'static str>,
+    /// Of services that work whether or not the process is ready.
+    regardless: Vec<&'static str>,
+    serving: bool,
+    ready: bool,
 }
 
 impl Health {
-    /// Says SERVING or NOT_SERVING for every service of the face and for the whole.
+    /// Says SERVING, or NOT_SERVING, for every service of the face and for the whole; SERVING only as far as the process is ready.
     pub async fn set(&self, serving: bool) {
-        let status = if serving {
-            ServingStatus::Serving
-        } else {
-            ServingStatus::NotServing
+        self.state().serving = serving;
+        self.say().await;
+    }
+
+    /// Whether the process can do its work. At first it can.
+    pub async fn set_ready(&self, ready: bool) {
+        self.state().ready = ready;
+        self.say().await;
+    }
+
+    async fn say(&self) {
+        let _alone = self.saying.lock().await;
+        let said: Vec<_> = {
+            let state = self.state();
+            let named = |names: &[&'static str], serving| {
+                let named: Vec<_> = names.iter().map(|name| (*name, serving)).collect();
+                named
+            };
+            let mut said = named(&state.names, state.serving && state.ready);
+            said.extend(named(&state.regardless, state.serving));
+            said
         };
-        for name in &self.names {
-            self.reporter.set_service_status(*name, status).await;
+        for (name, serving) in said {
+            let status = if serving {
+                ServingStatus::Serving
+            } else {
+                ServingStatus::NotServing
+            };
+            self.reporter.set_service_status(name, status).await;
         }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

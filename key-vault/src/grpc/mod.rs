@@ -1,4 +1,6 @@
-//! The gRPC face: each RPC handed to the service, its error mapped once.
+//! The gRPC face: each RPC handed to the service, its error mapped once. Beside it, the face of the seal ([`seal`]).
+
+pub mod seal;
 
 use std::{pin::Pin, sync::Arc, time::Duration};
 
@@ -28,43 +30,57 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::{
-    Vault, VaultError,
+    Keeper, Vault, VaultError,
     service::{EpochWatch, StreamState},
 };
 
 /// How often a watcher's epochs are looked at.
 const WATCH: Duration = Duration::from_secs(1);
 
-/// The vault as a gRPC service.
+/// The vault as a gRPC service. While it is sealed every call fails with FAILED_PRECONDITION.
 #[must_use]
-pub fn server(vault: Vault) -> KeyVaultServiceServer<Face> {
-    KeyVaultServiceServer::new(Face { vault }).max_decoding_message_size(MAX_MESSAGE_BYTES)
+pub fn server(keeper: Keeper) -> KeyVaultServiceServer<Face> {
+    KeyVaultServiceServer::new(Face { keeper }).max_decoding_message_size(MAX_MESSAGE_BYTES)
 }
 
 /// What tonic calls.
 pub struct Face {
-    vault: Vault,
+    keeper: Keeper,
+}
+
+/// Runs a call, or one batch, on the vault while it is unsealed.
+async fn on<T, F>(keeper: &Keeper, call: impl FnOnce(Vault) -> F) -> Result<T, Status>
+where
+    F: Future<Output = Result<T, VaultError>>,
+{
+    call(keeper.vault()?).await.map_err(|error| {
+        // What was sealed meanwhile fails in ways that would look like damage.
+        keeper.vault().err().unwrap_or(error).into()
+    })
 }
 
 /// Answers one call.
 macro_rules! answer {
     ($self:ident.$method:ident($request:ident)) => {
-        Ok(Response::new(
-            $self.vault.$method($request.into_inner()).await?,
-        ))
+        on(&$self.keeper, |vault| async move {
+            vault.$method($request.into_inner()).await
+        })
+        .await
+        .map(Response::new)
     };
 }
 
 /// Answers the batches of a stream that has no state of its own.
 macro_rules! batches {
     ($self:ident.$method:ident($request:ident)) => {{
-        let (vault, stop) = ($self.vault.clone(), draining(&$request));
+        $self.keeper.vault()?;
+        let (keeper, stop) = ($self.keeper.clone(), draining(&$request));
         Ok(Response::new(serve_batches(
             $request.into_inner(),
             stop,
             move |batch| {
-                let vault = vault.clone();
-                async move { vault.$method(batch).await.map_err(Status::from) }
+                let keeper = keeper.clone();
+                async move { on(&keeper, |vault| async move { vault.$method(batch).await }).await }
             },
         )))
     }};
@@ -73,14 +89,20 @@ macro_rules! batches {
 /// Answers the batches of a stream that remembers which wraps went over it.
 macro_rules! stateful_batches {
     ($self:ident.$method:ident($request:ident)) => {{
-        let (vault, stop) = ($self.vault.clone(), draining(&$request));
+        $self.keeper.vault()?;
+        let (keeper, stop) = ($self.keeper.clone(), draining(&$request));
         let state = Arc::new(StreamState::new());
         Ok(Response::new(serve_batches(
             $request.into_inner(),
             stop,
             move |batch| {
-                let (vault, state) = (vault.clone(), state.clone());
-                async move { vault.$method(&state, batch).await.map_err(Status::from) }
+                let (keeper, state) = (keeper.clone(), state.clone());
+                async move {
+                    on(&keeper, |vault| async move {
+                        vault.$method(&state, batch).await
+                    })
+                    .await
+                }
             },
         )))
     }};
@@ -144,7 +166,7 @@ impl KeyVaultService for Face {
         request: Request<WatchShardsRequest>,
     ) -> Reply<Self::WatchShardsStream> {
         let stop = draining(&request);
-        let mut watch = self.vault.watch_shards();
+        let mut watch = self.keeper.vault()?.watch_shards();
         let (answers, stream) = mpsc::channel(1);
         tokio::spawn(async move {
             let mut stopping = false;
@@ -153,7 +175,7 @@ impl KeyVaultService for Face {
                     () = answers.closed() => return,
                     // The last news of a vault that goes is where its shards went.
                     () = stop.cancelled() => stopping = true,
-                    () = watch.changed() => {}
+                    there = watch.changed() => stopping |= !there,
                 }
                 if let Some(news) = watch.news()
                     && answers.send(Ok(news)).await.is_err()
@@ -216,7 +238,8 @@ impl KeyVaultService for Face {
         &self,
         request: Request<WatchEpochsRequest>,
     ) -> Reply<Self::WatchEpochsStream> {
-        let (vault, stop) = (self.vault.clone(), draining(&request));
+        let (keeper, stop) = (self.keeper.clone(), draining(&request));
+        keeper.vault()?;
         let (answers, stream) = mpsc::channel(1);
         tokio::spawn(async move {
             let mut watch = EpochWatch::new();
@@ -227,7 +250,11 @@ impl KeyVaultService for Face {
                     () = answers.closed() => return,
                     _ = tick.tick() => {}
                 }
-                let said = match vault.epoch_changes(&mut watch).await {
+                let told = match keeper.vault() {
+                    Ok(vault) => vault.epoch_changes(&mut watch).await,
+                    Err(sealed) => Err(sealed),
+                };
+                let said = match told {
                     Ok(Some(changes)) => Ok(changes),
                     // Nothing new; nor does anything happen while the clock is not trusted.
                     Ok(None) | Err(VaultError::ClockUnconfirmed) => continue,
