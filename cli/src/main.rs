@@ -19,6 +19,9 @@ use clap::{Parser, Subcommand};
 use output::Output;
 use tokio::runtime::{Builder, Runtime};
 
+#[global_allocator]
+static ALLOCATOR: sealpost_runtime::Allocator = sealpost_runtime::Allocator;
+
 const FIRST_STEPS: &str = "First steps:
   sealpost demo                                   see a message travel, and its answer
   sealpost up                                     run a suite in ./sealpost-dev until Ctrl-C

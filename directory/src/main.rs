@@ -9,6 +9,9 @@ use sealpost_runtime::{
     process, shutdown, telemetry,
 };
 
+#[global_allocator]
+static ALLOCATOR: sealpost_runtime::Allocator = sealpost_runtime::Allocator;
+
 /// Businesses, their numbers, regions and access tokens.
 #[derive(Parser)]
 #[command(

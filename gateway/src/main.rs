@@ -20,6 +20,9 @@ use sealpost_runtime::{
 };
 use std::time::Duration;
 
+#[global_allocator]
+static ALLOCATOR: sealpost_runtime::Allocator = sealpost_runtime::Allocator;
+
 #[derive(Parser)]
 #[command(
     name = "sealpost-gateway",

@@ -7,7 +7,7 @@ use sealpost_envelope::VerifyingKey;
 use sealpost_runtime::config::{ClockConfig, LogConfig, MetricsConfig, ServerConfig};
 use serde::Deserialize;
 
-use crate::custody::unseal::UnsealConfig;
+use crate::{containment::ContainmentConfig, custody::unseal::UnsealConfig};
 
 /// All of them. Secrets stay in the files that are named here.
 #[derive(Clone, Debug, Deserialize)]
@@ -38,6 +38,9 @@ pub struct Config {
     /// Memory for sessions that were worked on last, in MiB; 64 by default.
     #[serde(default)]
     pub session_cache_mib: Option<u32>,
+    /// What the process gives up at its start.
+    #[serde(default)]
+    pub containment: ContainmentConfig,
     /// The face between services.
     pub server: ServerConfig,
     /// Prometheus text.

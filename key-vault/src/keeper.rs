@@ -1,27 +1,24 @@
 //! Whether the vault is sealed: its keys are on disk alone, or it serves.
 //!
 //! Owns the way between the two, and what runs while the vault is unsealed. Attempts to unseal go one after another, a wrong one
-//! costs a second, and it takes the shares that were given so far with it. Invariant: once sealing was answered, this process holds
-//! no key of the vault's.
+//! costs a second, and it takes the shares that were given so far with it. Invariant: once sealing was answered, no call of this
+//! process holds a key of the vault's. Every change here must be carried to its end: run it in a task of its own.
 
 use std::{
     sync::{Arc, PoisonError, RwLock},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use sealpost_proto::vault::v1 as proto;
 use sealpost_runtime::{Clock, server::Health};
-use tokio::{
-    sync::{Mutex, MutexGuard},
-    task::JoinHandle,
-    time::sleep,
-};
+use tokio::{sync::Mutex, task::JoinHandle, time::sleep};
 use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
 use crate::{
     Config, Vault, VaultError,
     custody::{
+        RootKey,
         init::{InitError, init},
         unseal::{self, NewSeal, SealedRoot, Secrets, Share, UnsealError},
     },
@@ -29,12 +26,27 @@ use crate::{
 
 /// What a wrong secret costs.
 const PENALTY: Duration = Duration::from_secs(1);
-/// How often it is looked whether work under way has ended, and how long sealing waits for it.
+/// How often it is looked whether work under way has ended, and how long sealing waits for it: longer than any call may take.
 const LOOK: Duration = Duration::from_millis(10);
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(120);
+/// How long shares wait for the others.
+const SHARES_WAIT: Duration = Duration::from_secs(1800);
 
 /// Where the vault stands.
 pub type SealStatus = proto::SealStatus;
+
+/// A share as its holder writes it down.
+pub type ShareText = Zeroizing<String>;
+
+/// What proves that somebody may seal the root key anew: what unseals it now. Nothing, with a provider that unseals by itself.
+pub enum Proof {
+    /// Nothing.
+    Nothing,
+    /// The passphrase.
+    Passphrase(Zeroizing<String>),
+    /// As many shares as are needed.
+    Shares(Vec<Share>),
+}
 
 /// Keeps a vault, sealed or not. Clones share it.
 #[derive(Clone)]
@@ -50,9 +62,18 @@ struct Inner {
     state: Mutex<State>,
 }
 
-enum State {
-    Sealed(Vec<Share>),
+struct State {
+    stage: Stage,
+    given: Given,
+    /// A sealing that counts once enough of its shares came back: until then nobody is known to have them.
+    pending: Option<SealedRoot>,
+}
+
+enum Stage {
+    Sealed,
     Unsealed(Running),
+    /// No longer unsealed, while calls under way hold keys yet.
+    Sealing(Running),
 }
 
 /// What runs beside an unsealed vault.
@@ -60,8 +81,14 @@ struct Running {
     vault: Vault,
     retiring: CancellationToken,
     ending: CancellationToken,
-    shards: JoinHandle<()>,
-    house: JoinHandle<()>,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+/// Shares that were given since the last attempt.
+#[derive(Default)]
+struct Given {
+    shares: Vec<Share>,
+    last: Option<Instant>,
 }
 
 impl Keeper {
@@ -74,7 +101,11 @@ impl Keeper {
             health,
             failed,
             open: RwLock::default(),
-            state: Mutex::new(State::Sealed(Vec::new())),
+            state: Mutex::new(State {
+                stage: Stage::Sealed,
+                given: Given::default(),
+                pending: None,
+            }),
         }))
     }
 
@@ -88,7 +119,7 @@ impl Keeper {
     }
 
     /// At the start of the process: unseals when its provider needs nobody. A vault that persons unseal, or that they have yet to
-    /// initialise, stays sealed.
+    /// initialise, stays sealed; so does one whose token refuses the PIN, because tokens count wrong ones.
     ///
     /// # Errors
     /// When the provider fails, or the vault cannot be opened.
@@ -96,20 +127,23 @@ impl Keeper {
         self.0.health.set_ready(false).await;
         let config = &self.0.config;
         let sealed = SealedRoot::read(&config.root_key)?;
-        if sealed.as_ref().is_some_and(SealedRoot::is_automatic) {
-            self.unseal_automatically(&mut *self.0.state.lock().await)
-                .await?;
-        } else {
-            // What is configured unseals by itself: its operators expect a vault that serves.
-            if sealed.is_none() && config.unseal.is_automatic() {
-                return Err(VaultError::NotInitialised);
+        let automatic = sealed.as_ref().is_some_and(SealedRoot::is_automatic);
+        if automatic {
+            let provider = sealed.as_ref().map_or("", SealedRoot::provider);
+            match self.unseal().await {
+                Ok(_) => return Ok(()),
+                Err(VaultError::Unseal(UnsealError::Refused)) if provider == "pkcs11" => {}
+                Err(error) => return Err(error),
             }
-            tracing::warn!(
-                initialised = sealed.is_some(),
-                reason = "SEALED",
-                "the vault is sealed until an operator unseals it"
-            );
+        } else if sealed.is_none() && config.unseal.is_automatic() {
+            // What is configured unseals by itself: its operators expect a vault that serves.
+            return Err(VaultError::NotInitialised);
         }
+        tracing::warn!(
+            initialised = sealed.is_some(),
+            reason = "SEALED",
+            "the vault is sealed until an operator unseals it"
+        );
         Ok(())
     }
 
@@ -128,20 +162,16 @@ impl Keeper {
     pub async fn initialise(
         &self,
         new: NewSeal,
-    ) -> Result<(SealStatus, Vec<Zeroizing<String>>), VaultError> {
-        let state = self.sealed().await?;
+    ) -> Result<(SealStatus, Vec<ShareText>), VaultError> {
+        let state = self.0.state.lock().await;
         // Over this way nothing is ever repeated: whoever finds a vault that he did not make must be told.
-        if let Some(sealed) = SealedRoot::read(&self.0.config.root_key)? {
-            return Err(InitError::Initialised(sealed.provider()).into());
+        match Vault::sealed(&self.0.config) {
+            Ok(sealed) => return Err(InitError::Initialised(sealed.provider()).into()),
+            Err(VaultError::NotInitialised) => {}
+            Err(error) => return Err(error),
         }
-        let (config, clock) = (self.0.config.clone(), self.0.clock.clone());
-        // Carried to its end, whether or not its caller still waits.
-        let made = tokio::spawn(async move {
-            let shares = init(&config, &clock, &new).await?;
-            tracing::info!(provider = new.provider(), "the vault is initialised");
-            Ok::<_, InitError>(shares)
-        });
-        let shares = made.await.map_err(|_| VaultError::Stopped)??;
+        let shares = init(&self.0.config, &self.0.clock, &new).await?;
+        tracing::info!(provider = new.provider(), "the vault is initialised");
         Ok((self.status_of(&state)?, texts(&shares)))
     }
 
@@ -151,8 +181,10 @@ impl Keeper {
     /// [`UnsealError`], and whatever [`Vault::open`] says.
     pub async fn unseal(&self) -> Result<SealStatus, VaultError> {
         let mut state = self.0.state.lock().await;
-        if matches!(*state, State::Sealed(_)) {
-            self.unseal_automatically(&mut state).await?;
+        if state.may_be_unsealed()? {
+            let sealed = Vault::sealed(&self.0.config)?;
+            let root = self.open(sealed, Proof::Nothing).await?;
+            self.serve(&mut state, root).await?;
         }
         self.status_of(&state)
     }
@@ -166,39 +198,45 @@ impl Keeper {
         passphrase: Zeroizing<String>,
     ) -> Result<SealStatus, VaultError> {
         let mut state = self.0.state.lock().await;
-        if matches!(*state, State::Sealed(_)) {
-            let attempt = move |sealed: &SealedRoot, config: &Config| {
-                unseal::open(sealed, &Secrets::Passphrase(&passphrase), &config.unseal)
-            };
-            self.attempt(&mut state, attempt).await?;
+        if state.may_be_unsealed()? {
+            let sealed = Vault::sealed(&self.0.config)?;
+            let root = self.open(sealed, Proof::Passphrase(passphrase)).await?;
+            self.serve(&mut state, root).await?;
         }
         self.status_of(&state)
     }
 
-    /// Takes one share, and unseals when there are enough. The same one twice counts once.
+    /// Takes one share, and unseals when there are enough; on an unsealed vault, makes the new set of shares count. The same one
+    /// twice counts once.
     ///
     /// # Errors
     /// [`UnsealError::Unfit`] for a share of another set; else as [`Self::unseal`].
     pub async fn unseal_by_share(&self, share: Share) -> Result<SealStatus, VaultError> {
         let mut state = self.0.state.lock().await;
-        if let State::Sealed(given) = &mut *state {
-            let sealed = Vault::sealed(&self.0.config)?;
-            let Some((_, threshold)) = sealed.sharing() else {
-                return Err(UnsealError::OtherProvider(sealed.provider()).into());
-            };
-            if !sealed.takes(&share) {
-                let problem = "the share belongs to another vault, or to an earlier set";
-                return Err(UnsealError::Unfit(problem).into());
-            }
-            given.retain(|other| other.place() != share.place());
-            given.push(share);
-            if given.len() >= usize::from(threshold) {
-                let shares = std::mem::take(given);
-                let attempt = move |sealed: &SealedRoot, config: &Config| {
-                    unseal::open(sealed, &Secrets::Shares(&shares), &config.unseal)
-                };
-                self.attempt(&mut state, attempt).await?;
-            }
+        let sealed = match (state.may_be_unsealed()?, &state.pending) {
+            (true, _) => Vault::sealed(&self.0.config)?,
+            (false, Some(pending)) => pending.clone(),
+            (false, None) => return self.status_of(&state),
+        };
+        let Some((_, threshold)) = sealed.sharing() else {
+            return Err(UnsealError::OtherProvider(sealed.provider()).into());
+        };
+        state.given.take(share, &sealed)?;
+        if state.given.shares.len() < usize::from(threshold) {
+            return self.status_of(&state);
+        }
+        let shares = state.given.shares.clone();
+        let opened = self.open(sealed, Proof::Shares(shares)).await;
+        if matches!(
+            opened,
+            Ok(_) | Err(VaultError::Unseal(UnsealError::Refused))
+        ) {
+            state.given = Given::default();
+        }
+        let root = opened?;
+        match state.pending.take() {
+            Some(pending) => self.replace(&pending)?,
+            None => self.serve(&mut state, root).await?,
         }
         self.status_of(&state)
     }
@@ -206,32 +244,44 @@ impl Keeper {
     /// Seals: wipes every key at once, waits for what is under way, and closes the database.
     ///
     /// # Errors
-    /// When work under way does not end: it holds keys yet.
+    /// When work under way does not end: it holds keys yet, and the vault says so until it is asked again.
     pub async fn seal(&self) -> Result<SealStatus, VaultError> {
-        let mut state = self.0.state.lock().await;
-        self.shut();
-        if let State::Unsealed(running) = &*state {
-            running.vault.wipe();
+        // Before anything that may be waited for.
+        if let Some(vault) = self.shut() {
+            vault.wipe();
             tracing::warn!("the vault is being sealed");
         }
-        let before = std::mem::replace(&mut *state, State::Sealed(Vec::new()));
+        let mut state = self.0.state.lock().await;
+        // It may have been unsealed a moment ago.
+        if let Some(vault) = self.shut() {
+            vault.wipe();
+        }
         self.0.health.set_ready(false).await;
-        if let State::Unsealed(running) = before {
+        state.given = Given::default();
+        state.pending = None;
+        state.stage = match std::mem::replace(&mut state.stage, Stage::Sealed) {
+            Stage::Sealed => Stage::Sealed,
+            Stage::Unsealed(running) | Stage::Sealing(running) => Stage::Sealing(running),
+        };
+        if let Stage::Sealing(running) = &mut state.stage {
             running.end().await?;
+            state.stage = Stage::Sealed;
         }
         self.status_of(&state)
     }
 
-    /// Seals the root key anew, with `new`.
+    /// Seals the root key anew, with `new`. Shares count once enough of them were given ([`Self::unseal_by_share`]); until then
+    /// what unsealed the vault before does.
     ///
     /// # Errors
-    /// [`VaultError::Sealed`]; [`UnsealError`].
+    /// [`VaultError::Sealed`]; [`UnsealError`], of a proof that does not unseal, too.
     pub async fn change_provider(
         &self,
         new: NewSeal,
-    ) -> Result<(SealStatus, Vec<Zeroizing<String>>), VaultError> {
-        let state = self.0.state.lock().await;
-        let State::Unsealed(running) = &*state else {
+        proof: Proof,
+    ) -> Result<(SealStatus, Vec<ShareText>), VaultError> {
+        let mut state = self.0.state.lock().await;
+        let Stage::Unsealed(running) = &state.stage else {
             return Err(VaultError::Sealed);
         };
         let config = self.0.config.clone();
@@ -239,21 +289,33 @@ impl Keeper {
             return Err(InitError::NotDevelopment.into());
         }
         let root = running.vault.root().clone();
-        let changed = blocking(move || {
-            let (sealed, shares) = unseal::seal(&root, &new, &config.unseal)?;
-            sealed.replace(&config.root_key)?;
-            Ok::<_, UnsealError>((new.provider(), shares))
-        });
-        let (provider, shares) = changed.await??;
-        tracing::warn!(provider, "the root key is sealed by another provider");
+        self.open(Vault::sealed(&config)?, proof).await?;
+        let provider = new.provider();
+        let (sealed, shares) =
+            blocking(move || unseal::seal(&root, &new, &config.unseal)).await??;
+        state.given = Given::default();
+        state.pending = None;
+        if shares.is_empty() {
+            self.replace(&sealed)?;
+        } else {
+            tracing::warn!(
+                provider,
+                "the root key will be sealed by others, once their shares were given"
+            );
+            state.pending = Some(sealed);
+        }
         Ok((self.status_of(&state)?, texts(&shares)))
     }
 
     /// The process is about to stop: hands shards on, so that other vaults serve them before this one stops listening.
     pub async fn retire(&self) {
-        if let State::Unsealed(running) = &mut *self.0.state.lock().await {
+        if let Stage::Unsealed(running) = &mut self.0.state.lock().await.stage {
             running.retiring.cancel();
-            let _ = (&mut running.shards).await;
+            while running.tasks.len() > 1 {
+                if let Some(shards) = running.tasks.pop() {
+                    let _ = shards.await;
+                }
+            }
         }
     }
 
@@ -265,34 +327,11 @@ impl Keeper {
         self.seal().await.map(drop)
     }
 
-    async fn sealed(&self) -> Result<MutexGuard<'_, State>, VaultError> {
-        let state = self.0.state.lock().await;
-        match &*state {
-            State::Sealed(_) => Ok(state),
-            State::Unsealed(_) => {
-                let sealed = Vault::sealed(&self.0.config)?;
-                Err(InitError::Initialised(sealed.provider()).into())
-            }
-        }
-    }
-
-    async fn unseal_automatically(&self, state: &mut State) -> Result<(), VaultError> {
-        let attempt = |sealed: &SealedRoot, config: &Config| {
-            unseal::open(sealed, &Secrets::Automatic, &config.unseal)
-        };
-        self.attempt(state, attempt).await
-    }
-
-    async fn attempt(
-        &self,
-        state: &mut State,
-        open: impl FnOnce(&SealedRoot, &Config) -> Result<crate::custody::RootKey, UnsealError>
-        + Send
-        + 'static,
-    ) -> Result<(), VaultError> {
+    /// One attempt.
+    async fn open(&self, sealed: SealedRoot, proof: Proof) -> Result<RootKey, VaultError> {
         let config = self.0.config.clone();
-        let sealed = Vault::sealed(&config)?;
-        if sealed.provider() == "development" {
+        let provider = sealed.provider();
+        if provider == "development" {
             if !config.development {
                 return Err(InitError::NotDevelopment.into());
             }
@@ -301,57 +340,120 @@ impl Keeper {
                 "the root key is sealed with a key that everybody has"
             );
         }
-        let provider = sealed.provider();
-        let opened = blocking(move || open(&sealed, &config)).await?;
-        let root = match opened {
-            Ok(root) => root,
-            Err(error) => {
-                metrics::counter!("sealpost_vault_unseal_refused_total").increment(1);
-                tracing::warn!(provider, error = %error, "the vault could not be unsealed");
-                if matches!(error, UnsealError::Refused) {
-                    sleep(PENALTY).await;
-                }
-                return Err(error.into());
-            }
+        let opened = blocking(move || {
+            let secrets = match &proof {
+                Proof::Nothing => Secrets::Automatic,
+                Proof::Passphrase(text) => Secrets::Passphrase(text),
+                Proof::Shares(shares) => Secrets::Shares(shares),
+            };
+            unseal::open(&sealed, &secrets, &config.unseal)
+        });
+        let error = match opened.await? {
+            Ok(root) => return Ok(root),
+            Err(error) => error,
         };
+        metrics::counter!("sealpost_vault_unseal_refused_total").increment(1);
+        tracing::warn!(provider, error = %error, "the root key was not unsealed");
+        if matches!(error, UnsealError::Refused) {
+            sleep(PENALTY).await;
+        }
+        Err(error.into())
+    }
+
+    async fn serve(&self, state: &mut State, root: RootKey) -> Result<(), VaultError> {
         let vault = Vault::open_with(&self.0.config, self.0.clock.clone(), root).await?;
-        *self.0.open.write().unwrap_or_else(PoisonError::into_inner) = Some(vault.clone());
-        *state = State::Unsealed(Running::of(vault, self.0.failed.clone()));
+        state.stage = Stage::Unsealed(Running::of(vault.clone(), self.0.failed.clone()));
+        *self.0.open.write().unwrap_or_else(PoisonError::into_inner) = Some(vault);
         self.0.health.set_ready(true).await;
         metrics::gauge!("sealpost_vault_unsealed").set(1.0);
-        tracing::info!(provider, "the vault is unsealed");
+        tracing::info!("the vault is unsealed");
         Ok(())
     }
 
-    fn shut(&self) {
-        *self.0.open.write().unwrap_or_else(PoisonError::into_inner) = None;
+    /// Puts a sealing in place of the one that stands.
+    fn replace(&self, sealed: &SealedRoot) -> Result<(), VaultError> {
+        let before = Vault::sealed(&self.0.config)?;
+        sealed.replace(&before, &self.0.config.root_key)?;
+        tracing::warn!(
+            provider = sealed.provider(),
+            "the root key is sealed by another provider"
+        );
+        Ok(())
+    }
+
+    fn shut(&self) -> Option<Vault> {
+        let mut open = self.0.open.write().unwrap_or_else(PoisonError::into_inner);
         metrics::gauge!("sealpost_vault_unsealed").set(0.0);
+        open.take()
     }
 
     fn status_of(&self, state: &State) -> Result<SealStatus, VaultError> {
         let sealed = SealedRoot::read(&self.0.config.root_key)?;
-        let (seal_state, given) = match state {
-            State::Unsealed(_) => (proto::SealState::Unsealed, 0),
-            State::Sealed(_) if sealed.is_none() => (proto::SealState::Uninitialised, 0),
-            State::Sealed(given) => (proto::SealState::Sealed, given.len()),
+        let stage = match &state.stage {
+            Stage::Unsealed(_) => proto::SealState::Unsealed,
+            Stage::Sealing(_) => proto::SealState::Sealing,
+            Stage::Sealed if sealed.is_none() => proto::SealState::Uninitialised,
+            Stage::Sealed => proto::SealState::Sealed,
         };
-        let (shares, threshold) = sealed
-            .as_ref()
-            .and_then(SealedRoot::sharing)
-            .unwrap_or_default();
+        let asked_for = state.pending.as_ref().or(sealed.as_ref());
+        let (shares, threshold) = asked_for.and_then(SealedRoot::sharing).unwrap_or_default();
         Ok(SealStatus {
-            state: seal_state.into(),
+            state: stage.into(),
             provider: sealed.map_or("", |sealed| sealed.provider()).to_owned(),
             shares: shares.into(),
             threshold: threshold.into(),
-            given: u32::try_from(given).unwrap_or(u32::MAX),
+            given: u32::try_from(state.given.shares.len()).unwrap_or(u32::MAX),
+            pending: state.pending.is_some(),
         })
+    }
+}
+
+impl State {
+    /// False: it is unsealed already.
+    fn may_be_unsealed(&self) -> Result<bool, VaultError> {
+        match self.stage {
+            Stage::Sealed => Ok(true),
+            Stage::Unsealed(_) => Ok(false),
+            // Its work under way must end first.
+            Stage::Sealing(_) => Err(VaultError::Contention),
+        }
+    }
+}
+
+impl Given {
+    fn take(&mut self, share: Share, sealed: &SealedRoot) -> Result<(), UnsealError> {
+        if !sealed.takes(&share) {
+            return Err(UnsealError::Unfit(
+                "the share belongs to another vault, or to another set of this one",
+            ));
+        }
+        if self.last.is_some_and(|last| last.elapsed() > SHARES_WAIT) {
+            self.shares.clear();
+        }
+        self.shares.retain(|other| sealed.takes(other));
+        match self
+            .shares
+            .iter()
+            .find(|other| other.place() == share.place())
+        {
+            Some(same) if same.is(&share) => {}
+            // Which of the two is right nobody can tell: the attempt that fails forgets both.
+            Some(_) => {
+                return Err(UnsealError::Unfit(
+                    "another share was given with the same place in its set",
+                ));
+            }
+            None => self.shares.push(share),
+        }
+        self.last = Some(Instant::now());
+        Ok(())
     }
 }
 
 impl Running {
     fn of(vault: Vault, failed: CancellationToken) -> Self {
         let (retiring, ending) = (CancellationToken::new(), CancellationToken::new());
+        let house = tokio::spawn(vault.clone().keep_house(ending.clone()));
         let shards = tokio::spawn({
             let (vault, retiring) = (vault.clone(), retiring.clone());
             async move {
@@ -363,27 +465,28 @@ impl Running {
                 }
             }
         });
-        let house = tokio::spawn(vault.clone().keep_house(ending.clone()));
         Self {
             vault,
             retiring,
             ending,
-            shards,
-            house,
+            tasks: vec![house, shards],
         }
     }
 
-    async fn end(self) -> Result<(), VaultError> {
+    /// Ends it; may be asked again.
+    async fn end(&mut self) -> Result<(), VaultError> {
         self.retiring.cancel();
         self.ending.cancel();
-        if !self.shards.is_finished() {
-            let _ = self.shards.await;
+        while let Some(task) = self.tasks.pop() {
+            let _ = task.await;
         }
-        let _ = self.house.await;
-        self.vault.close().await?;
+        let closed = self.vault.close().await;
         // Calls under way hold the vault until they end, and with it keys of their own.
         for _ in 0..PATIENCE.as_millis() / LOOK.as_millis() {
             if self.vault.is_alone() {
+                if let Err(error) = closed {
+                    tracing::warn!(error = %error, "the database was not closed in order");
+                }
                 return Ok(());
             }
             sleep(LOOK).await;
@@ -393,8 +496,7 @@ impl Running {
     }
 }
 
-/// As their holders write them down.
-fn texts(shares: &[Share]) -> Vec<Zeroizing<String>> {
+fn texts(shares: &[Share]) -> Vec<ShareText> {
     shares.iter().map(Share::to_text).collect()
 }
 

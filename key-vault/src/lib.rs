@@ -12,6 +12,7 @@
 
 pub mod access;
 pub mod config;
+pub mod containment;
 pub mod custody;
 pub mod error;
 pub mod grpc;
@@ -43,5 +44,5 @@ mod subject;
 pub use config::Config;
 pub use datastore::MIGRATIONS;
 pub use error::VaultError;
-pub use keeper::{Keeper, SealStatus};
+pub use keeper::{Keeper, Proof, SealStatus};
 pub use service::Vault;

@@ -6,11 +6,12 @@ use sealpost_database::DatabaseCommand;
 use sealpost_key_vault::{
     Config, Keeper, MIGRATIONS,
     access::ACCESS,
+    containment::contain,
     custody::{init::init, unseal::NewSeal},
     grpc,
 };
 use sealpost_runtime::{
-    Clock,
+    Allocator, Clock,
     args::ServiceArgs,
     config, process,
     server::{Listener, MetricsServer, Server, Services},
@@ -18,8 +19,13 @@ use sealpost_runtime::{
     tls::ServiceTls,
 };
 use tokio_util::sync::CancellationToken;
+use zeroizing_alloc::ZeroAlloc;
 
 const SERVICE: &str = "key-vault";
+
+/// Wipes what is freed: keys and plaintext pass through libraries that do not.
+#[global_allocator]
+static ALLOCATOR: ZeroAlloc<Allocator> = ZeroAlloc(Allocator);
 
 /// The one process that touches Signal keys.
 #[derive(Parser)]
@@ -85,6 +91,9 @@ fn main() -> anyhow::Result<()> {
         return Ok(());
     }
     telemetry::init(SERVICE, &config.log, &arguments.service)?;
+    if !arguments.init {
+        contain(&config)?;
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;

@@ -101,7 +101,8 @@ fn unsealing(error: &UnsealError) -> Status {
             "PROVIDER_NOT_CONFIGURED",
             "the vault's configuration does not say where that provider is",
         ),
-        UnsealError::Unfit(problem) => bad_request("provider", problem),
+        UnsealError::Unfit(problem) => bad_request("secret", problem),
+        UnsealError::Changed => retry_after("CONTENTION", RETRY),
         UnsealError::File(..)
         | UnsealError::Malformed(..)
         | UnsealError::Token(_)

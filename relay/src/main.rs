@@ -11,6 +11,9 @@ use sealpost_runtime::{
     process, shutdown, telemetry,
 };
 
+#[global_allocator]
+static ALLOCATOR: sealpost_runtime::Allocator = sealpost_runtime::Allocator;
+
 /// Forwards ciphertext between consumers' devices and the gateway.
 #[derive(Parser)]
 #[command(

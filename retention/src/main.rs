@@ -19,6 +19,9 @@ use sealpost_runtime::{
 };
 use tonic::transport::Channel;
 
+#[global_allocator]
+static ALLOCATOR: sealpost_runtime::Allocator = sealpost_runtime::Allocator;
+
 /// The jobs that make retention promises true.
 #[derive(Parser)]
 #[command(

@@ -20,6 +20,9 @@ use sealpost_store::{
 };
 use tokio::sync::Notify;
 
+#[global_allocator]
+static ALLOCATOR: sealpost_runtime::Allocator = sealpost_runtime::Allocator;
+
 /// The encrypted message store of one region.
 #[derive(Parser)]
 #[command(

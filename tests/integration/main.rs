@@ -22,6 +22,7 @@ mod hops;
 mod instances;
 mod interop;
 mod lapse;
+mod memory;
 mod postgres;
 mod python_business;
 mod removal;

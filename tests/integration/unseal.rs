@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
@@ -12,6 +13,7 @@ use sealpost_runtime::Role;
 use sealpost_runtime::status::reason_of;
 use sealpost_tests::consumer::Consumer;
 use sealpost_tests::program::Program;
+use sealpost_tests::traffic::Traffic;
 use sealpost_tests::{Options, Suite};
 use serde_json::Value;
 use tonic::Code;
@@ -185,17 +187,21 @@ async fn a_suite_waits_while_its_vault_is_sealed_and_loses_nothing() -> anyhow::
     sealable.unseal(PASSPHRASE).await?;
     sealable.converse().await?;
 
+    let to_shares = [
+        "change-provider",
+        "--provider",
+        "shamir",
+        "--shares",
+        "3",
+        "--threshold",
+        "2",
+    ];
+    let unproven = sealable.vault(&to_shares).await;
+    ensure!(unproven.is_err(), "an operator's certificate was enough");
     let shared = sealable
-        .vault(&[
-            "change-provider",
-            "--provider",
-            "shamir",
-            "--shares",
-            "3",
-            "--threshold",
-            "2",
-        ])
+        .vault(&[&to_shares[..], &["--present-secret-file", file]].concat())
         .await?;
+    ensure!(shared["provider"] == "passphrase" && shared["pending"] == true);
     let shares: Vec<_> = shared["shares"]
         .as_array()
         .context("shares")?
@@ -203,6 +209,10 @@ async fn a_suite_waits_while_its_vault_is_sealed_and_loses_nothing() -> anyhow::
         .filter_map(Value::as_str)
         .collect();
     ensure!(shares.len() == 3);
+    // They count once they came back.
+    sealable.unseal(&shares[..2].join("\n")).await?;
+    let counts = sealable.vault(&["status"]).await?;
+    ensure!(counts["provider"] == "shamir" && counts["state"] == "unsealed");
     sealable.suite.restart("key-vault").await?;
     sealable.is_sealed().await?;
     let first = sealable.unseal(shares[2]).await?;
@@ -216,4 +226,37 @@ async fn a_suite_waits_while_its_vault_is_sealed_and_loses_nothing() -> anyhow::
         "a secret is in the log"
     );
     sealable.suite.check_no_panic()
+}
+
+/// Batches under way when the keys go are not answered as if what they were about were lost or damaged.
+#[tokio::test(flavor = "multi_thread")]
+async fn sealing_a_vault_under_load_loses_nothing() -> anyhow::Result<()> {
+    const TIMES: usize = 5;
+    let suite = Suite::up(Options {
+        consumers: 2,
+        ..Options::default()
+    })
+    .await?;
+    let consumers: Vec<_> = (0..2)
+        .map(|index| Consumer::online(&suite, index))
+        .collect::<Result<_, _>>()?;
+    let before = suite.run_file()?;
+    let traffic = Traffic::new(&suite, &consumers, "seal")?;
+    let over = AtomicBool::new(false);
+    let sealing = async {
+        for _ in 0..TIMES {
+            traffic.until_accepted(traffic.count() + 10).await;
+            suite.sealpost(&["admin", "vault", "seal"]).await?;
+            // The key file unseals it, but not by itself.
+            suite.sealpost(&["admin", "vault", "unseal"]).await?;
+        }
+        over.store(true, Ordering::SeqCst);
+        anyhow::Ok(())
+    };
+    let (accepted, ()) = tokio::try_join!(
+        traffic.send_while(|_| !over.load(Ordering::SeqCst), Duration::ZERO),
+        sealing
+    )?;
+    traffic.check(&accepted, LATER).await?;
+    suite.check_unharmed(&before)
 }

@@ -10,6 +10,9 @@ use sealpost_runtime::{
     args::ServiceArgs, config, process, server::MetricsServer, shutdown, telemetry,
 };
 
+#[global_allocator]
+static ALLOCATOR: sealpost_runtime::Allocator = sealpost_runtime::Allocator;
+
 /// A business's own end of Sealpost: a Cloud-API-compatible REST face and webhooks.
 #[derive(Parser)]
 #[command(

@@ -4,7 +4,7 @@
 
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},
-    io::{self, Write},
+    io::{self, Read, Write},
     os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
@@ -35,6 +35,25 @@ pub(super) fn check_private(path: &Path) -> io::Result<()> {
         ));
     }
     Ok(())
+}
+
+/// Reads a file of at most `most` bytes; neither a pipe nor a device is waited for.
+pub(super) fn read_small(path: &Path, most: u64) -> io::Result<Vec<u8>> {
+    let nonblocking = i32::try_from(rustix::fs::OFlags::NONBLOCK.bits()).unwrap_or_default();
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(nonblocking)
+        .open(path)?;
+    let found = file.metadata()?;
+    let mut bytes = Vec::new();
+    if found.is_file() {
+        file.take(most + 1).read_to_end(&mut bytes)?;
+    }
+    if !found.is_file() || bytes.len() as u64 > most {
+        let problem = format!("must be a file of at most {most} bytes");
+        return Err(io::Error::new(io::ErrorKind::InvalidData, problem));
+    }
+    Ok(bytes)
 }
 
 /// Writes a file that must not exist yet. Its entry is durable when this returns.
@@ -151,7 +170,7 @@ pub(super) fn sync_folder(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
-fn folder_of(path: &Path) -> &Path {
+pub(super) fn folder_of(path: &Path) -> &Path {
     path.parent()
         .filter(|folder| !folder.as_os_str().is_empty())
         .unwrap_or(Path::new("."))

@@ -77,26 +77,32 @@ pub async fn init(config: &Config, clock: &Clock, new: &NewSeal) -> Result<Vec<S
         Some(file) => file.exists(),
         None => is_sealed(config).await?,
     };
+    let keyring_there = Keyring::exists(&config.keyring);
+    if !keyring_there && Keyring::has_epochs(&config.keyring).map_err(InitError::Keyring)? {
+        return Err(InitError::MarkMissing);
+    }
     let (root, shares) = match SealedRoot::read(&config.root_key)? {
         Some(sealed) if sealed.is_automatic() && sealed.provider() == new.provider() => {
             let root = unseal::open(&sealed, &Secrets::Automatic, &config.unseal)?;
             (root, Vec::new())
         }
-        Some(sealed) => return Err(InitError::Initialised(sealed.provider())),
-        None if database_there || Keyring::exists(&config.keyring) => {
-            return Err(InitError::Stranded);
+        Some(sealed) if database_there || keyring_there => {
+            return Err(InitError::Initialised(sealed.provider()));
         }
-        None => {
+        None if database_there || keyring_there => return Err(InitError::Stranded),
+        // With nothing beside it, a root key seals nothing: whoever made it died before the rest, and perhaps before its shares
+        // were told.
+        stray => {
             let root = RootKey::generate(&mut OsEntropy)?;
             let (sealed, shares) = unseal::seal(&root, new, &config.unseal)?;
-            sealed.create(&config.root_key)?;
+            match stray {
+                Some(stray) => sealed.replace(&stray, &config.root_key)?,
+                None => sealed.create(&config.root_key)?,
+            }
             (root, shares)
         }
     };
-    if !Keyring::exists(&config.keyring) {
-        if Keyring::has_epochs(&config.keyring).map_err(InitError::Keyring)? {
-            return Err(InitError::MarkMissing);
-        }
+    if !keyring_there {
         Keyring::create(&config.keyring, &root, clock.now()).map_err(InitError::Keyring)?;
     }
 

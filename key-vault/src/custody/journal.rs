@@ -189,7 +189,7 @@ impl Journal {
         let mut sealed = [0; SEALED_LEN];
         file.seek(SeekFrom::Start(last * step))?;
         file.read_exact(&mut sealed)?;
-        let whole = if self.open(&sealed).is_some() {
+        let whole = if self.open(&sealed)?.is_some() {
             entries
         } else {
             last
@@ -214,7 +214,7 @@ impl Journal {
         let last = sealed.len().saturating_sub(1);
         let mut entries = Vec::with_capacity(sealed.len());
         for (at, sealed) in sealed.enumerate() {
-            match self.open(sealed) {
+            match self.open(sealed)? {
                 Some(entry) => entries.push(entry),
                 // A power cut may leave the length of the last one without its bytes. Nobody was told of it.
                 None if at == last => break,
@@ -224,8 +224,16 @@ impl Journal {
         Ok(entries)
     }
 
-    fn open(&self, sealed: &[u8]) -> Option<Entry> {
-        decode(&self.root.open(&PLACE, sealed).ok()?)
+    /// None: it was not written to its end.
+    ///
+    /// # Errors
+    /// When the root key was wiped: a whole entry must not pass for a torn one.
+    fn open(&self, sealed: &[u8]) -> Result<Option<Entry>, KeyringError> {
+        match self.root.open(&PLACE, sealed) {
+            Ok(entry) => Ok(decode(&entry)),
+            Err(_) if self.root.is_wiped() => Err(KeyringError::Wiped),
+            Err(_) => Ok(None),
+        }
     }
 
     fn path(&self) -> PathBuf {

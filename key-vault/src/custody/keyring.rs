@@ -44,6 +44,9 @@ pub enum KeyringError {
     /// A file does not open under this root key, or is not what its name says.
     #[error("a keyring file does not open")]
     Sealed,
+    /// The root key was wiped meanwhile: nothing can be said of any file.
+    #[error("the vault was sealed meanwhile")]
+    Wiped,
     /// The system gave no randomness.
     #[error("no randomness for an epoch key")]
     NoRandomness,

@@ -50,15 +50,17 @@ impl RootKey {
         self.with(|key| key.open(place, sealed))?
     }
 
-    /// Shows the key itself, to be sealed by a provider.
+    /// A copy of the key itself, to be sealed by a provider: that may take long, and must not hold off a wipe.
     ///
     /// # Errors
     /// [`EnvelopeError::Undecryptable`] when it was wiped.
-    pub(crate) fn expose<T>(
-        &self,
-        step: impl FnOnce(&Secret<32>) -> T,
-    ) -> Result<T, EnvelopeError> {
-        self.with(|key| step(key.secret()))
+    pub(crate) fn copied(&self) -> Result<Secret<32>, EnvelopeError> {
+        self.with(|key| Secret::from_bytes(*key.secret().expose()))
+    }
+
+    /// Whether what does not open may be whole: the key is gone.
+    pub(crate) fn is_wiped(&self) -> bool {
+        self.with(|_| ()).is_err()
     }
 
     /// Forgets the key: from here on nothing is sealed or opened.
@@ -97,6 +99,6 @@ mod tests {
         root.wipe();
         assert!(root.open(&PLACE, &sealed).is_err());
         assert!(root.seal(&PLACE, b"key", &mut OsEntropy).is_err());
-        assert!(root.expose(|_| ()).is_err());
+        assert!(root.copied().is_err() && root.is_wiped());
     }
 }

@@ -53,10 +53,13 @@ async fn on<T, F>(keeper: &Keeper, call: impl FnOnce(Vault) -> F) -> Result<T, S
 where
     F: Future<Output = Result<T, VaultError>>,
 {
-    call(keeper.vault()?).await.map_err(|error| {
-        // What was sealed meanwhile fails in ways that would look like damage.
-        keeper.vault().err().unwrap_or(error).into()
-    })
+    let vault = keeper.vault()?;
+    let answer = call(vault.clone()).await;
+    // What was sealed meanwhile finds nothing that opens: whole calls would look like damage, and items like what is lost.
+    if vault.is_wiped() {
+        return Err(VaultError::Sealed.into());
+    }
+    Ok(answer?)
 }
 
 /// Answers one call.

@@ -2,8 +2,8 @@
 
 use sealpost_proto::vault::v1::{
     ChangeProviderRequest, ChangeProviderResponse, GetSealStatusRequest, GetSealStatusResponse,
-    InitialiseRequest, InitialiseResponse, NewProvider, SealRequest, SealResponse, UnsealRequest,
-    UnsealResponse,
+    InitialiseRequest, InitialiseResponse, NewProvider, Passphrase, SealRequest, SealResponse,
+    UnsealRequest, UnsealResponse,
     new_provider::Provider,
     seal_service_server::{SealService, SealServiceServer},
     unseal_request::Secret,
@@ -11,10 +11,13 @@ use sealpost_proto::vault::v1::{
 use tonic::{Request, Response, Status};
 use zeroize::Zeroizing;
 
-use crate::{Keeper, VaultError, custody::unseal::NewSeal};
+use crate::{
+    Keeper, Proof, VaultError,
+    custody::unseal::{NewSeal, Share},
+};
 
 /// Requests are small.
-const MAX_REQUEST: usize = 4096;
+const MAX_REQUEST: usize = 64 * 1024;
 
 /// The seal as a gRPC service.
 #[must_use]
@@ -46,6 +49,36 @@ fn new_seal(provider: Option<NewProvider>) -> Result<NewSeal, VaultError> {
     }
 }
 
+fn share_of(text: String) -> Result<Share, VaultError> {
+    let text = Zeroizing::new(text);
+    text.parse()
+        .map_err(|problem| VaultError::malformed("share", problem))
+}
+
+fn proof_of(passphrase: Option<Passphrase>, shares: Vec<String>) -> Result<Proof, VaultError> {
+    if let Some(passphrase) = passphrase {
+        return Ok(Proof::Passphrase(Zeroizing::new(passphrase.text)));
+    }
+    if shares.is_empty() {
+        return Ok(Proof::Nothing);
+    }
+    let shares: Result<_, _> = shares.into_iter().map(share_of).collect();
+    Ok(Proof::Shares(shares?))
+}
+
+impl Face {
+    /// Carries a change to its end, whether or not its caller still waits.
+    async fn to_its_end<T, F>(&self, change: impl FnOnce(Keeper) -> F) -> Result<T, VaultError>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, VaultError>> + Send + 'static,
+    {
+        tokio::spawn(change(self.keeper.clone()))
+            .await
+            .map_err(|_| VaultError::Stopped)?
+    }
+}
+
 /// The transport has the only other copies, and its buffers are the process's.
 fn told(shares: Vec<Zeroizing<String>>) -> Vec<String> {
     shares
@@ -69,7 +102,9 @@ impl SealService for Face {
         request: Request<InitialiseRequest>,
     ) -> Result<Response<InitialiseResponse>, Status> {
         let new = new_seal(request.into_inner().provider)?;
-        let (status, shares) = self.keeper.initialise(new).await?;
+        let (status, shares) = self
+            .to_its_end(|keeper| async move { keeper.initialise(new).await })
+            .await?;
         Ok(Response::new(InitialiseResponse {
             status: Some(status),
             shares: told(shares),
@@ -81,17 +116,19 @@ impl SealService for Face {
         request: Request<UnsealRequest>,
     ) -> Result<Response<UnsealResponse>, Status> {
         let status = match request.into_inner().secret {
-            Some(Secret::Configured(_)) => self.keeper.unseal().await?,
+            Some(Secret::Configured(_)) => {
+                self.to_its_end(|keeper| async move { keeper.unseal().await })
+                    .await?
+            }
             Some(Secret::Passphrase(passphrase)) => {
                 let text = Zeroizing::new(passphrase.text);
-                self.keeper.unseal_by_passphrase(text).await?
+                self.to_its_end(|keeper| async move { keeper.unseal_by_passphrase(text).await })
+                    .await?
             }
             Some(Secret::Share(share)) => {
-                let share = Zeroizing::new(share);
-                let share = share
-                    .parse()
-                    .map_err(|problem| VaultError::malformed("share", problem))?;
-                self.keeper.unseal_by_share(share).await?
+                let share = share_of(share)?;
+                self.to_its_end(|keeper| async move { keeper.unseal_by_share(share).await })
+                    .await?
             }
             None => return Err(VaultError::malformed("secret", "is missing").into()),
         };
@@ -101,10 +138,8 @@ impl SealService for Face {
     }
 
     async fn seal(&self, _request: Request<SealRequest>) -> Result<Response<SealResponse>, Status> {
-        // Carried to its end, whether or not its caller still waits.
-        let keeper = self.keeper.clone();
-        let sealed = tokio::spawn(async move { keeper.seal().await });
-        let status = Some(sealed.await.map_err(|_| VaultError::Stopped)??);
+        let sealed = self.to_its_end(|keeper| async move { keeper.seal().await });
+        let status = Some(sealed.await?);
         Ok(Response::new(SealResponse { status }))
     }
 
@@ -112,8 +147,12 @@ impl SealService for Face {
         &self,
         request: Request<ChangeProviderRequest>,
     ) -> Result<Response<ChangeProviderResponse>, Status> {
-        let new = new_seal(request.into_inner().provider)?;
-        let (status, shares) = self.keeper.change_provider(new).await?;
+        let request = request.into_inner();
+        let new = new_seal(request.provider)?;
+        let proof = proof_of(request.present_passphrase, request.present_shares)?;
+        let (status, shares) = self
+            .to_its_end(|keeper| async move { keeper.change_provider(new, proof).await })
+            .await?;
         Ok(Response::new(ChangeProviderResponse {
             status: Some(status),
             shares: told(shares),

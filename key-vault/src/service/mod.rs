@@ -155,9 +155,18 @@ impl Vault {
             looked_for_idle: tokio::sync::Mutex::default(),
             destroying: tokio::sync::Mutex::default(),
         }));
-        vault.replay_erasures().await?;
-        vault.enter().await?;
-        Ok(vault)
+        let begun = async {
+            vault.replay_erasures().await?;
+            vault.enter().await
+        };
+        match begun.await {
+            Ok(()) => Ok(vault),
+            Err(error) => {
+                // What it opened must not wait for whoever opens the vault next.
+                let _ = vault.close().await;
+                Err(error)
+            }
+        }
     }
 
     /// Does what is due, until `shutdown`: keeps the time mark, deletes what has had its time, finishes what was interrupted, and
@@ -247,7 +256,12 @@ impl Vault {
         self.forget_at_hand();
     }
 
-    /// Shows the root key, to be sealed by a provider.
+    /// Whether it was wiped: what it answers since then means nothing.
+    pub(crate) fn is_wiped(&self) -> bool {
+        self.0.root.is_wiped()
+    }
+
+    /// The root key, to be sealed by a provider.
     pub(crate) fn root(&self) -> &Arc<RootKey> {
         &self.0.root
     }

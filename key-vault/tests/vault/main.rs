@@ -3,6 +3,7 @@
 
 mod business;
 mod consumer;
+mod containment;
 mod custody;
 mod durability;
 mod erasure;

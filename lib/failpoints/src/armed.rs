@@ -14,6 +14,12 @@ use rustix::process::{Pid, Signal, getpid, kill_process};
 /// Names the folder of orders.
 const FOLDER: &str = "SEALPOST_FAILPOINTS";
 
+/// Where orders are, when there may be some.
+#[must_use]
+pub fn folder() -> Option<PathBuf> {
+    env::var_os(FOLDER).map(PathBuf::from)
+}
+
 /// What is to happen at a point.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Order {
@@ -58,7 +64,7 @@ impl Order {
 #[must_use]
 pub fn reached(name: &str) -> bool {
     static ORDERS: OnceLock<Option<PathBuf>> = OnceLock::new();
-    let folder = ORDERS.get_or_init(|| Some(PathBuf::from(env::var_os(FOLDER)?).join(instance())));
+    let folder = ORDERS.get_or_init(|| Some(folder()?.join(instance())));
     let Some(folder) = folder else { return false };
     match due(folder, name) {
         None => false,

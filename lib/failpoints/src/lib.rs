@@ -21,7 +21,17 @@
 mod armed;
 
 #[cfg(feature = "armed")]
-pub use armed::reached;
+pub use armed::{folder, reached};
+
+/// Whether this build reads orders.
+pub const ARMED: bool = cfg!(feature = "armed");
+
+/// Where orders are; in this build nowhere.
+#[cfg(not(feature = "armed"))]
+#[must_use]
+pub fn folder() -> Option<std::path::PathBuf> {
+    None
+}
 
 /// A point, named as by [`format!`]: the process may end here.
 #[cfg(feature = "armed")]

@@ -25,9 +25,8 @@ pub use clock::{Clock, Timestamp};
 pub use identity::{PeerIdentity, Role, TrustDomain};
 
 /// Of every process, for what libraries in C allocate too: SQLite's pages and messages come and go by the thousand a second, which
-/// the C library's own allocator is slow at (`docs/performance.md`).
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+/// the C library's own allocator is slow at (`docs/performance.md`). Each program names it as its global allocator.
+pub use mimalloc::MiMalloc as Allocator;
 
 /// The largest gRPC message any face of Sealpost decodes, in bytes.
 pub const MAX_MESSAGE_BYTES: usize = 4 * 1024 * 1024;

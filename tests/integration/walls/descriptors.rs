@@ -61,12 +61,27 @@ fn leaves(
 }
 
 fn suspicious(field: &str) -> bool {
-    ["key", "secret", "seed", "private", "password", "plaintext"]
-        .iter()
-        .any(|word| field.contains(word))
+    [
+        "key",
+        "secret",
+        "seed",
+        "private",
+        "password",
+        "passphrase",
+        "plaintext",
+        "share",
+    ]
+    .iter()
+    .any(|word| field.contains(word))
         && !PUBLIC.contains(&field)
         && !field.ends_with("key_id")
 }
+
+/// The holders' shares of the key that seals the root key: each is answered once, when it is made, to an operator.
+const SHARES: [&str; 2] = [
+    ".sealpost.vault.v1.InitialiseResponse",
+    ".sealpost.vault.v1.ChangeProviderResponse",
+];
 
 #[test]
 fn no_rpc_answers_a_private_or_symmetric_key() {
@@ -79,6 +94,9 @@ fn no_rpc_answers_a_private_or_symmetric_key() {
             let mut found = BTreeSet::new();
             leaves(method.output_type(), &all, &mut BTreeSet::new(), &mut found);
             for (message, field) in found {
+                if field == "shares" && SHARES.contains(&message.as_str()) {
+                    continue;
+                }
                 assert!(
                     !suspicious(&field),
                     "{}.{} answers {message}.{field}",
@@ -98,6 +116,7 @@ fn the_check_would_see_a_key() {
             && suspicious("private_key")
             && suspicious("seed")
             && suspicious("content_key")
+            && suspicious("shares")
     );
     assert!(!suspicious("identity_key") && !suspicious("content_key_id"));
 }
@@ -137,6 +156,9 @@ fn no_phone_number_reaches_store_or_retention() {
             leaves(method.input_type(), &all, &mut BTreeSet::new(), &mut found);
             leaves(method.output_type(), &all, &mut BTreeSet::new(), &mut found);
             for (message, field) in found {
+                if field == "shares" && SHARES.contains(&message.as_str()) {
+                    continue;
+                }
                 assert!(
                     field != "peer" && field != "phone_number",
                     "{} carries {message}.{field}",

@@ -37,7 +37,19 @@ pub enum SealCommand {
     /// Wipe every key from the key vault's memory; it serves nothing until it is unsealed
     Seal,
     /// Seal the root key with another provider, or anew with the same one; the key vault serves on
-    ChangeProvider(NewSeal),
+    ///
+    /// New shares count once enough of them were given with `unseal`; until then what unsealed the vault before does.
+    ChangeProvider(Change),
+}
+
+#[derive(Args)]
+pub struct Change {
+    #[command(flatten)]
+    new: NewSeal,
+    /// What unseals the vault now, where persons do: the file that holds the passphrase, or a share on each line, or - for standard
+    /// input
+    #[arg(long, value_name = "FILE")]
+    present_secret_file: Option<PathBuf>,
 }
 
 #[derive(Args)]
@@ -106,9 +118,9 @@ impl SealCommand {
                 let after = answer.into_inner().status.unwrap_or_default();
                 output_of(&after, &[], output)
             }
-            Self::ChangeProvider(new) => {
-                let provider = Some(new.provider(output)?);
-                let request = ChangeProviderRequest { provider };
+            Self::ChangeProvider(change) => {
+                let now = status(&mut seal).await?;
+                let request = change.request(&now, output)?;
                 let answer = seal
                     .change_provider(request)
                     .await
@@ -117,6 +129,31 @@ impl SealCommand {
                 output_of(&answer.status.unwrap_or_default(), &answer.shares, output)
             }
         }
+    }
+}
+
+impl Change {
+    fn request(&self, now: &SealStatus, output: Output) -> anyhow::Result<ChangeProviderRequest> {
+        let mut request = ChangeProviderRequest {
+            provider: Some(self.new.provider(output)?),
+            ..ChangeProviderRequest::default()
+        };
+        let present = || {
+            let file = self.present_secret_file.as_deref();
+            let file = file.with_context(|| {
+                format!(
+                    "show what unseals the vault now ({}): --present-secret-file",
+                    now.provider
+                )
+            })?;
+            read(file, "what unseals the vault now", output)
+        };
+        match now.provider.as_str() {
+            "passphrase" => request.present_passphrase = Some(passphrase(&present()?)),
+            "shamir" => request.present_shares = lines(&present()?),
+            _ => {}
+        }
+        Ok(request)
     }
 }
 
@@ -167,7 +204,10 @@ async fn unseal(
     output: Output,
 ) -> anyhow::Result<SealStatus> {
     let secrets = match (now.state(), now.provider.as_str()) {
-        (SealState::Unsealed, _) => return Ok(now),
+        (SealState::Unsealed, _) if !now.pending => return Ok(now),
+        (SealState::Sealing, _) => {
+            bail!("calls under way hold keys yet: run `sealpost admin vault seal` again")
+        }
         (SealState::Uninitialised | SealState::Unspecified, _) => {
             bail!("the key vault has no root key yet: run `sealpost admin vault init`")
         }
@@ -175,12 +215,9 @@ async fn unseal(
             let text = read(&how.secret_file, "the passphrase", output)?;
             vec![Secret::Passphrase(passphrase(&text))]
         }
-        (SealState::Sealed, "shamir") => {
+        (SealState::Unsealed, _) | (SealState::Sealed, "shamir") => {
             let text = read(&how.secret_file, "your share", output)?;
-            let shares = text.lines().map(str::trim).filter(|line| !line.is_empty());
-            shares
-                .map(|share| Secret::Share(share.to_owned()))
-                .collect()
+            lines(&text).into_iter().map(Secret::Share).collect()
         }
         (SealState::Sealed, _) => vec![Secret::Configured(Configured {})],
     };
@@ -219,6 +256,11 @@ fn read(file: &Path, what: &str, output: Output) -> anyhow::Result<Zeroizing<Str
     Ok(text)
 }
 
+fn lines(text: &str) -> Vec<String> {
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    lines.map(str::to_owned).collect()
+}
+
 /// Without the line end that an editor or `echo` put after it.
 fn passphrase(text: &str) -> Passphrase {
     let text = text.strip_suffix('\n').unwrap_or(text);
@@ -241,7 +283,11 @@ fn words(status: &SealStatus, shares: &[String]) -> String {
         ..
     } = status;
     let mut words = match status.state() {
+        SealState::Unsealed if status.pending => format!(
+            "unsealed (root key sealed by: {provider}); new shares count once {threshold} of them were given: {given} were"
+        ),
         SealState::Unsealed => format!("unsealed (root key sealed by: {provider})"),
+        SealState::Sealing => "being sealed: calls under way hold keys yet".to_owned(),
         SealState::Sealed if *threshold > 0 => {
             format!(
                 "sealed by {provider}: {given} of the {threshold} shares that are needed were given ({made} exist)"
@@ -267,6 +313,7 @@ fn value(status: &SealStatus, shares: &[String]) -> Value {
     let state = match status.state() {
         SealState::Unsealed => "unsealed",
         SealState::Sealed => "sealed",
+        SealState::Sealing => "sealing",
         SealState::Uninitialised | SealState::Unspecified => "uninitialised",
     };
     let mut value = json!({"state": state, "provider": status.provider});
@@ -274,6 +321,9 @@ fn value(status: &SealStatus, shares: &[String]) -> Value {
         value["shares_made"] = json!(status.shares);
         value["threshold"] = json!(status.threshold);
         value["given"] = json!(status.given);
+    }
+    if status.pending {
+        value["pending"] = json!(true);
     }
     if !shares.is_empty() {
         value["shares"] = json!(shares);
@@ -305,6 +355,7 @@ mod tests {
             shares: 3,
             threshold: 2,
             given: 0,
+            pending: false,
         };
         let shares = ["sealpost-share-1-aa".to_owned()];
         assert!(words(&status, &shares).contains(&shares[0]));

@@ -109,3 +109,27 @@ fn only_what_is_older_than_any_backup_may_be_is_forgotten() {
     fixture.journal().append(&entry(4, T + MEMORY)).unwrap();
     assert_eq!(fixture.journal().entries().unwrap().len(), 3);
 }
+
+#[test]
+fn nothing_is_cut_off_once_the_root_key_is_wiped() {
+    let fixture = Fixture::new();
+    let journal = fixture.journal();
+    for mark in 1..=2 {
+        journal.append(&entry(mark, T)).unwrap();
+    }
+    let before = fs::read(fixture.file()).unwrap();
+    fixture.root.wipe();
+    assert!(matches!(journal.entries(), Err(KeyringError::Wiped)));
+    assert!(matches!(
+        journal.trim(T + MEMORY * 2),
+        Err(KeyringError::Wiped)
+    ));
+    let mut file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(fixture.file())
+        .unwrap();
+    assert!(matches!(journal.end(&mut file), Err(KeyringError::Wiped)));
+    assert!(journal.append(&entry(3, T)).is_err());
+    assert_eq!(fs::read(fixture.file()).unwrap(), before);
+}

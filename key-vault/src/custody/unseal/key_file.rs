@@ -14,7 +14,7 @@ use super::{UnsealError, files};
 pub(super) fn load(path: &Path) -> Result<AeadKey, UnsealError> {
     let file = |error| UnsealError::File(path.to_owned(), error);
     files::check_private(path).map_err(file)?;
-    let bytes = Zeroizing::new(fs::read(path).map_err(file)?);
+    let bytes = Zeroizing::new(files::read_small(path, 32).map_err(file)?);
     let secret = Secret::from_slice(&bytes).map_err(|_| {
         let problem = io::Error::new(io::ErrorKind::InvalidData, "must hold 32 bytes");
         file(problem)

@@ -18,7 +18,7 @@ mod pkcs11;
 mod shamir;
 
 use std::{
-    fs, io,
+    io,
     path::{Path, PathBuf},
 };
 
@@ -32,7 +32,7 @@ use super::{RootKey, files};
 pub use pkcs11::Pkcs11Config;
 pub use shamir::Share;
 
-use self::{passphrase::Argon2id, shamir::Sharing};
+use self::{passphrase::Argon2id, pkcs11::TokenKey, shamir::Sharing};
 
 const DOMAIN: &[u8] = b"sealpost/root-key/v1";
 /// Longer than any of ours.
@@ -131,6 +131,9 @@ pub enum UnsealError {
     /// The token.
     #[error("the PKCS#11 token: {0}")]
     Token(String),
+    /// Somebody else sealed the root key anew meanwhile.
+    #[error("the root key was sealed anew meanwhile")]
+    Changed,
     /// The system gave no randomness.
     #[error("no randomness")]
     NoRandomness,
@@ -167,7 +170,7 @@ impl Wrapping for AeadKey {
 #[serde(tag = "provider", rename_all = "kebab-case")]
 enum Method {
     KeyFile,
-    Pkcs11,
+    Pkcs11(TokenKey),
     Passphrase(Argon2id),
     Shamir(Sharing),
     Development,
@@ -177,7 +180,7 @@ impl Method {
     fn name(&self) -> &'static str {
         match self {
             Self::KeyFile => "key-file",
-            Self::Pkcs11 => "pkcs11",
+            Self::Pkcs11(_) => "pkcs11",
             Self::Passphrase(_) => "passphrase",
             Self::Shamir(_) => "shamir",
             Self::Development => "development",
@@ -192,7 +195,7 @@ impl Method {
 }
 
 /// A sealed root key, as its file has it.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields)]
 pub struct SealedRoot {
     version: u32,
@@ -207,17 +210,11 @@ impl SealedRoot {
     /// # Errors
     /// When it cannot be read or is no sealed root key.
     pub fn read(path: &Path) -> Result<Option<Self>, UnsealError> {
-        let file = |error| UnsealError::File(path.to_owned(), error);
-        match fs::metadata(path) {
+        let bytes = match files::read_small(path, MAX_FILE) {
+            Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(file(error)),
-            Ok(found) if found.len() > MAX_FILE => {
-                let problem = format!("it is longer than {MAX_FILE} bytes");
-                return Err(UnsealError::Malformed(path.to_owned(), problem));
-            }
-            Ok(_) => {}
-        }
-        let bytes = fs::read(path).map_err(file)?;
+            Err(error) => return Err(UnsealError::File(path.to_owned(), error)),
+        };
         let malformed = |problem: String| UnsealError::Malformed(path.to_owned(), problem);
         let root: Self =
             serde_json::from_slice(&bytes).map_err(|error| malformed(error.to_string()))?;
@@ -236,13 +233,17 @@ impl SealedRoot {
             .map_err(|error| UnsealError::File(path.to_owned(), error))
     }
 
-    /// Puts it in place of the file that is there: at any moment the old or the new one stands.
+    /// Puts it in place of `before`: at any moment the old or the new one stands.
     ///
     /// # Errors
-    /// When it cannot.
-    pub(crate) fn replace(&self, path: &Path) -> Result<(), UnsealError> {
-        files::replace(path, &self.bytes()?)
-            .map_err(|error| UnsealError::File(path.to_owned(), error))
+    /// [`UnsealError::Changed`] when another one is there, made by whatever process; else when it cannot.
+    pub(crate) fn replace(&self, before: &Self, path: &Path) -> Result<(), UnsealError> {
+        let file = |error| UnsealError::File(path.to_owned(), error);
+        let _alone = files::lock(files::folder_of(path)).map_err(file)?;
+        if Self::read(path)?.as_ref() != Some(before) {
+            return Err(UnsealError::Changed);
+        }
+        files::replace(path, &self.bytes()?).map_err(file)
     }
 
     fn bytes(&self) -> Result<Vec<u8>, UnsealError> {
@@ -294,10 +295,10 @@ pub(crate) fn seal(
             Method::KeyFile,
             Box::new(key_file::load_or_create(key_file_of(config)?)?),
         ),
-        NewSeal::Pkcs11 => (
-            Method::Pkcs11,
-            Box::new(token_of(config)?.open(pkcs11::Key::MayBeMade)?),
-        ),
+        NewSeal::Pkcs11 => {
+            let (key, token) = token_of(config)?.make()?;
+            (Method::Pkcs11(key), Box::new(token))
+        }
         NewSeal::Passphrase(passphrase) => {
             let argon = Argon2id::fresh(passphrase)?;
             let key = argon.key(passphrase)?;
@@ -308,13 +309,21 @@ pub(crate) fn seal(
             threshold,
         } => {
             let (sharing, key, made) = Sharing::split(*count, *threshold)?;
+            // What the shares make, not what they were made of.
+            drop(key);
+            let key = sharing.combine(&made[made.len() - usize::from(*threshold)..])?;
             shares = made;
             (Method::Shamir(sharing), Box::new(key))
         }
         NewSeal::Development => (Method::Development, Box::new(development_key())),
     };
     let associated = method.associated()?;
-    let sealed = root.expose(|secret| wrapping.seal(&associated, secret))??;
+    let secret = root.copied()?;
+    let sealed = wrapping.seal(&associated, &secret)?;
+    // What cannot be unsealed must not stand in place of what could.
+    if !wrapping.open(&associated, &sealed)?.ct_eq(&secret) {
+        return Err(UnsealError::Refused);
+    }
     let sealed = SealedRoot {
         version: 1,
         method,
@@ -335,9 +344,7 @@ pub(crate) fn open(
     let other = || UnsealError::OtherProvider(sealed.provider());
     let wrapping: Box<dyn Wrapping> = match (&sealed.method, secrets) {
         (Method::KeyFile, Secrets::Automatic) => Box::new(key_file::load(key_file_of(config)?)?),
-        (Method::Pkcs11, Secrets::Automatic) => {
-            Box::new(token_of(config)?.open(pkcs11::Key::MustBeThere)?)
-        }
+        (Method::Pkcs11(key), Secrets::Automatic) => Box::new(token_of(config)?.with(key)?),
         (Method::Development, Secrets::Automatic) => Box::new(development_key()),
         (Method::Passphrase(argon), Secrets::Passphrase(passphrase)) => {
             Box::new(argon.key(passphrase)?)

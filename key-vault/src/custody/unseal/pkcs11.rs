@@ -4,7 +4,7 @@
 //! at a time, on a thread of its own; tokens disagree on what several threads may do.
 
 use std::{
-    fs,
+    panic::{AssertUnwindSafe, catch_unwind},
     path::PathBuf,
     sync::{Mutex, PoisonError},
     thread,
@@ -19,13 +19,14 @@ use cryptoki::{
     types::AuthPin,
 };
 use sealpost_envelope::{Entropy, OsEntropy, Secret};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::{UnsealError, Wrapping, files};
 
 const IV: usize = 12;
 const TAG_BITS: u64 = 128;
+const MAX_PIN: u64 = 1024;
 
 /// One library in use at a time: initialising and finalising are the process's.
 static LIBRARY: Mutex<()> = Mutex::new(());
@@ -38,7 +39,7 @@ pub struct Pkcs11Config {
     pub module: PathBuf,
     /// The token's label.
     pub token: String,
-    /// The key's label.
+    /// What keys are labelled that are made there.
     #[serde(default = "usual_key")]
     pub key: String,
     /// A file with the user PIN, mode 0600.
@@ -49,32 +50,43 @@ fn usual_key() -> String {
     "sealpost-root".to_owned()
 }
 
-/// Whether the token may make the key.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Key {
-    MayBeMade,
-    MustBeThere,
+/// Which of the token's keys sealed a root key: each sealing has one of its own, so that two vaults never share or mistake one.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub(super) struct TokenKey {
+    #[serde(with = "hex::serde")]
+    id: [u8; 16],
 }
 
-/// A token whose key is there.
-pub(super) struct Token(Pkcs11Config);
+/// A token, and which key of it.
+pub(super) struct Token {
+    config: Pkcs11Config,
+    key: TokenKey,
+}
 
 impl Pkcs11Config {
-    /// Looks for the key, and makes it if it may.
+    /// Makes a key in the token.
+    ///
+    /// # Errors
+    /// When the token cannot be used.
+    pub(super) fn make(&self) -> Result<(TokenKey, Token), UnsealError> {
+        let mut id = [0; 16];
+        OsEntropy.fill(&mut id)?;
+        let key = TokenKey { id };
+        self.in_session(|config, session| make(session, &config.key, &key))?;
+        Ok((key.clone(), self.with(&key)?))
+    }
+
+    /// The token with that key.
     ///
     /// # Errors
     /// When the token cannot be used or has no such key.
-    pub(super) fn open(&self, key: Key) -> Result<Token, UnsealError> {
-        let making = key == Key::MayBeMade;
-        self.in_session(move |config, session| match find(session, &config.key)? {
-            Some(_) => Ok(()),
-            None if making => make(session, &config.key),
-            None => Err(UnsealError::Token(format!(
-                "it has no AES key {:?}",
-                config.key
-            ))),
-        })?;
-        Ok(Token(self.clone()))
+    pub(super) fn with(&self, key: &TokenKey) -> Result<Token, UnsealError> {
+        self.in_session(|_, session| find(session, key).map(drop))?;
+        Ok(Token {
+            config: self.clone(),
+            key: key.clone(),
+        })
     }
 
     /// Runs `step` logged in, on a thread of its own.
@@ -86,11 +98,15 @@ impl Pkcs11Config {
         let run = || {
             let library = Pkcs11::new(&self.module)?;
             library.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK))?;
-            let done = self
-                .session(&library)
-                .and_then(|session| step(self, &session));
-            library.finalize()?;
-            done
+            // A step that panics must leave the library to the next one.
+            let done = catch_unwind(AssertUnwindSafe(|| {
+                let session = self.session(&library)?;
+                step(self, &session)
+            }));
+            if let Err(error) = library.finalize() {
+                tracing::warn!(error = %error, "the PKCS#11 library did not finalise");
+            }
+            done.unwrap_or_else(|_| Err(UnsealError::Token("the library panicked".to_owned())))
         };
         thread::scope(|scope| scope.spawn(run).join())
             .unwrap_or_else(|_| Err(UnsealError::Token("the library panicked".to_owned())))
@@ -99,10 +115,18 @@ impl Pkcs11Config {
     fn session(&self, library: &Pkcs11) -> Result<Session, UnsealError> {
         let pin_file = |error| UnsealError::File(self.pin_file.clone(), error);
         files::check_private(&self.pin_file).map_err(pin_file)?;
-        let pin = Zeroizing::new(fs::read_to_string(&self.pin_file).map_err(pin_file)?);
+        let pin = Zeroizing::new(files::read_small(&self.pin_file, MAX_PIN).map_err(pin_file)?);
+        let pin = Zeroizing::new(String::from_utf8_lossy(&pin).into_owned());
         for slot in library.get_slots_with_token()? {
-            if library.get_token_info(slot)?.label() != self.token {
+            let token = library.get_token_info(slot)?;
+            if token.label() != self.token {
                 continue;
+            }
+            // A vault that starts again and again must not be what locks the token.
+            if token.user_pin_final_try() {
+                return Err(UnsealError::Token(
+                    "one more wrong PIN locks it; log in once with its own tool".to_owned(),
+                ));
             }
             let session = library.open_rw_session(slot)?;
             let pin = AuthPin::new(pin.trim_end_matches('\n').into());
@@ -126,11 +150,8 @@ impl Token {
         &self,
         step: impl FnOnce(&Session, ObjectHandle) -> Result<T, UnsealError> + Send,
     ) -> Result<T, UnsealError> {
-        self.0.in_session(|config, session| {
-            let key = find(session, &config.key)?
-                .ok_or_else(|| UnsealError::Token("its key is gone".to_owned()))?;
-            step(session, key)
-        })
+        self.config
+            .in_session(|_, session| step(session, find(session, &self.key)?))
     }
 }
 
@@ -138,13 +159,12 @@ impl Wrapping for Token {
     fn seal(&self, associated: &[u8], root: &Secret<32>) -> Result<Vec<u8>, UnsealError> {
         let mut iv = [0; IV];
         OsEntropy.fill(&mut iv)?;
-        let mut sealed = iv.to_vec();
         let ciphertext = self.with_key(|session, key| {
             let params = GcmParams::new(&mut iv, associated, TAG_BITS.into())?;
             Ok(session.encrypt(&Mechanism::AesGcm(params), key, root.expose())?)
         })?;
-        sealed.extend(ciphertext);
-        Ok(sealed)
+        // Only now: some tokens choose the IV themselves, and write it where ours was.
+        Ok([iv.as_slice(), &ciphertext].concat())
     }
 
     fn open(&self, associated: &[u8], sealed: &[u8]) -> Result<Secret<32>, UnsealError> {
@@ -164,23 +184,23 @@ impl Wrapping for Token {
     }
 }
 
-fn find(session: &Session, label: &str) -> Result<Option<ObjectHandle>, UnsealError> {
+fn find(session: &Session, key: &TokenKey) -> Result<ObjectHandle, UnsealError> {
     let found = session.find_objects(&[
         Attribute::Class(ObjectClass::SECRET_KEY),
         Attribute::KeyType(KeyType::AES),
-        Attribute::Label(label.as_bytes().to_vec()),
+        Attribute::Id(key.id.to_vec()),
     ])?;
     match found.as_slice() {
-        [] => Ok(None),
-        [key] => Ok(Some(*key)),
-        several => Err(UnsealError::Token(format!(
-            "{} keys are labelled {label:?}",
-            several.len()
+        [key] => Ok(*key),
+        others => Err(UnsealError::Token(format!(
+            "it has {} AES keys with the id {}",
+            others.len(),
+            hex::encode(key.id)
         ))),
     }
 }
 
-fn make(session: &Session, label: &str) -> Result<(), UnsealError> {
+fn make(session: &Session, label: &str, key: &TokenKey) -> Result<(), UnsealError> {
     session.generate_key(
         &Mechanism::AesKeyGen,
         &[
@@ -188,6 +208,7 @@ fn make(session: &Session, label: &str) -> Result<(), UnsealError> {
             Attribute::KeyType(KeyType::AES),
             Attribute::ValueLen(32_u64.into()),
             Attribute::Label(label.as_bytes().to_vec()),
+            Attribute::Id(key.id.to_vec()),
             Attribute::Token(true),
             Attribute::Private(true),
             Attribute::Sensitive(true),

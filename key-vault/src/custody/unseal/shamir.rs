@@ -108,6 +108,11 @@ impl Share {
         self.point[0]
     }
 
+    /// Whether it is the very same.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        self.set == other.set && self.point == other.point
+    }
+
     /// As its holder writes it down.
     #[must_use]
     pub fn to_text(&self) -> Zeroizing<String> {

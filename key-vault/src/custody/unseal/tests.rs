@@ -1,6 +1,6 @@
 #![allow(clippy::unwrap_used)]
 
-use std::os::unix::fs::PermissionsExt;
+use std::{fs, os::unix::fs::PermissionsExt};
 
 use super::*;
 
@@ -9,7 +9,7 @@ fn root_of(bytes: u8) -> RootKey {
 }
 
 fn bytes_of(root: &RootKey) -> [u8; 32] {
-    root.expose(|secret| *secret.expose()).unwrap()
+    *root.copied().unwrap().expose()
 }
 
 fn key_file(folder: &Path) -> UnsealConfig {
@@ -200,16 +200,16 @@ fn another_provider_takes_over_and_the_old_secret_unseals_no_more() {
     let path = folder.path().join("root.json");
     let config = key_file(folder.path());
     let root = root_of(7);
-    seal(&root, &NewSeal::KeyFile, &config)
-        .unwrap()
-        .0
-        .create(&path)
-        .unwrap();
-    seal(&root, &passphrase(SAID), &config)
-        .unwrap()
-        .0
-        .replace(&path)
-        .unwrap();
+    let (first, _) = seal(&root, &NewSeal::KeyFile, &config).unwrap();
+    first.create(&path).unwrap();
+    let (second, _) = seal(&root, &passphrase(SAID), &config).unwrap();
+    second.replace(&first, &path).unwrap();
+    // Whoever began before that is told, and loses nobody's secret.
+    let (third, _) = seal(&root, &NewSeal::KeyFile, &config).unwrap();
+    assert!(matches!(
+        third.replace(&first, &path),
+        Err(UnsealError::Changed)
+    ));
     let read = SealedRoot::read(&path).unwrap().unwrap();
     assert!(matches!(
         open(&read, &Secrets::Automatic, &config).map(drop),

@@ -94,6 +94,24 @@ impl DatabaseUrl {
         }
     }
 
+    /// The TCP port of the database's server, when it is no file.
+    #[must_use]
+    pub fn port(&self) -> Option<u16> {
+        match &self.0 {
+            Place::Sqlite(_) => None,
+            Place::Postgres(url) => url.port(),
+        }
+    }
+
+    /// What a connection reads beside: certificates and keys, or the folder of a Unix socket.
+    #[must_use]
+    pub fn read_files(&self) -> Vec<PathBuf> {
+        match &self.0 {
+            Place::Sqlite(_) => Vec::new(),
+            Place::Postgres(url) => url.read_files(),
+        }
+    }
+
     pub(crate) fn place(&self) -> &Place {
         &self.0
     }

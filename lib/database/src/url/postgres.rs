@@ -3,7 +3,7 @@
 //! Owns which parameters there are and when TLS must verify the server. Everything that the driver would else take from its
 //! environment is spelled out, so that a stray `PGSSLMODE` cannot weaken a connection.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, path::PathBuf};
 
 use sqlx::any::AnyConnectOptions;
 
@@ -96,6 +96,27 @@ impl PostgresUrl {
         url.set_path(database);
         url.query_pairs_mut().clear().extend_pairs(&kept);
         Some(url.into())
+    }
+
+    pub(super) fn port(&self) -> Option<u16> {
+        self.0
+            .parse::<AnyConnectOptions>()
+            .ok()?
+            .database_url
+            .port()
+    }
+
+    pub(super) fn read_files(&self) -> Vec<PathBuf> {
+        let Ok(options) = self.0.parse::<AnyConnectOptions>() else {
+            return Vec::new();
+        };
+        let named = |name: &str| matches!(name, "sslrootcert" | "sslcert" | "sslkey" | "host");
+        options
+            .database_url
+            .query_pairs()
+            .filter(|(name, _)| named(name))
+            .map(|(_, file)| PathBuf::from(file.as_ref()))
+            .collect()
     }
 
     /// For the driver alone.

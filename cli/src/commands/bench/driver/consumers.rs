@@ -2,12 +2,15 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use sealpost_consumer::content_v1::content::Body;
 use sealpost_consumer::{
     Business, Client, ConsumerError, EventKind, PhoneNumber, PhoneNumberId, content,
 };
 use tokio::sync::{Notify, Semaphore};
+use tokio::time::sleep;
+use tonic::Code;
 
 use super::source::{Source, send_off};
 use super::{Desk, link, registering};
@@ -20,6 +23,8 @@ use crate::running::Running;
 const EVENTS: usize = 64;
 /// Conversations that are primed at one time.
 const PRIMING: usize = 256;
+/// How long a device waits that asked for too much.
+const RATE_LIMITED: Duration = Duration::from_millis(200);
 
 /// All of them, connected.
 pub struct Consumers {
@@ -105,7 +110,16 @@ impl Player {
         for conversation in 0..conversations {
             self.priming.acquire().await?.forget();
             let first = self.uncounted(u32::try_from(conversation)?);
-            self.write(&first, true).await?;
+            // Who begins with many numbers at once asks for more bundles than a device may.
+            while let Err(error) = self.write(&first, true).await {
+                match error {
+                    ConsumerError::Relay {
+                        code: Code::ResourceExhausted,
+                        ..
+                    } => sleep(RATE_LIMITED).await,
+                    error => return Err(error.into()),
+                }
+            }
         }
         let all = u32::try_from(conversations)?;
         tokio::select! {

@@ -1,0 +1,108 @@
+//! What a contained process can still do. Containment holds for a whole process and for good, so each test runs itself again.
+
+use std::{
+    fs, io,
+    net::{TcpListener, TcpStream},
+    path::PathBuf,
+    process::Command,
+    thread,
+};
+
+use sealpost_database::testing::TestDatabase;
+use sealpost_envelope::{OsEntropy, SigningKey};
+use sealpost_key_vault::containment::{Layer, contain};
+
+use crate::fixture::config;
+
+const INSIDE: &str = "SEALPOST_TEST_CONTAINED";
+
+/// Runs the test of that name again, inside; answers whether this is there.
+fn inside(name: &str, foreign: &str) -> Option<String> {
+    if let Ok(foreign) = std::env::var(INSIDE) {
+        return Some(foreign);
+    }
+    let again = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", name, "--nocapture"])
+        .env(INSIDE, foreign)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&again.stdout);
+    let erred = String::from_utf8_lossy(&again.stderr);
+    assert!(
+        again.status.success() && said.contains("1 passed"),
+        "{said}{erred}"
+    );
+    None
+}
+
+fn denied<T>(result: io::Result<T>) -> bool {
+    matches!(result, Err(error) if error.kind() == io::ErrorKind::PermissionDenied)
+}
+
+#[tokio::test]
+async fn a_contained_vault_reaches_its_own_files_and_ports_and_no_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("somebody's");
+    fs::write(&file, "secret").unwrap();
+    let elsewhere = TcpListener::bind("127.0.0.1:0").unwrap();
+    let foreign = format!("{} {}", elsewhere.local_addr().unwrap(), file.display());
+    let name = "containment::a_contained_vault_reaches_its_own_files_and_ports_and_no_others";
+    let Some(foreign) = inside(name, &foreign) else {
+        return;
+    };
+    let (address, file) = foreign.split_once(' ').unwrap();
+    let file = PathBuf::from(file);
+
+    let place = TestDatabase::sqlite();
+    let relay = SigningKey::generate(&mut OsEntropy).unwrap();
+    let config = config(&place, &relay);
+    // As it is without: the checks below could fail.
+    assert!(fs::read(&file).is_ok() && TcpStream::connect(address).is_ok());
+    assert!(Command::new("/bin/true").status().is_ok());
+    let other_port = TcpListener::bind("127.0.0.1:0").unwrap();
+    let other_port = other_port.local_addr().unwrap();
+
+    contain(&config).unwrap();
+
+    let own = place.folder().join("new");
+    fs::write(&own, "kept").unwrap();
+    assert_eq!(fs::read(&own).unwrap(), b"kept");
+    fs::rename(&own, place.folder().join("renamed")).unwrap();
+    let untouched = || {
+        denied(fs::read(&file))
+            && denied(fs::write(&file, ""))
+            && denied(fs::remove_file(&file))
+            && denied(fs::write(file.with_file_name("other"), ""))
+    };
+    assert!(untouched());
+    assert!(
+        thread::spawn(
+            move || denied(fs::read("/root/.profile")) || !PathBuf::from("/root/.profile").exists()
+        )
+        .join()
+        .unwrap()
+    );
+    assert!(denied(TcpStream::connect(address)));
+    assert!(denied(TcpListener::bind(other_port)));
+    // Port 0, as configured.
+    TcpListener::bind("127.0.0.1:0").unwrap();
+    assert!(Command::new("/bin/true").status().is_err());
+}
+
+#[tokio::test]
+async fn a_layer_is_left_out_by_its_name_alone() {
+    let name = "containment::a_layer_is_left_out_by_its_name_alone";
+    if inside(name, "-").is_none() {
+        return;
+    }
+    let place = TestDatabase::sqlite();
+    let relay = SigningKey::generate(&mut OsEntropy).unwrap();
+    let mut config = config(&place, &relay);
+    config.containment.without = vec![Layer::Seccomp, Layer::Landlock];
+    contain(&config).unwrap();
+    assert!(Command::new("/bin/true").status().is_ok());
+    config.containment.without = vec![Layer::Landlock];
+    contain(&config).unwrap();
+    assert!(fs::read("/etc/hostname").is_ok());
+    assert!(Command::new("/bin/true").status().is_err());
+}
