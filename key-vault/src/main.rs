@@ -1,12 +1,14 @@
 //! Reads configuration, builds, serves.
 
+use std::io::{self, Write};
+
 use anyhow::bail;
 use clap::{Parser, ValueEnum};
 use sealpost_database::DatabaseCommand;
 use sealpost_key_vault::{
     Config, Keeper, MIGRATIONS,
     access::ACCESS,
-    containment::contain,
+    containment::{contain, missing},
     custody::{init::init, unseal::NewSeal},
     grpc,
 };
@@ -45,6 +47,10 @@ struct Arguments {
     /// persons unseal is started without, and initialised with `sealpost admin vault init`.
     #[arg(long)]
     init: bool,
+
+    /// Print the layers of containment that this machine has not got, one on each line, and stop.
+    #[arg(long, conflicts_with = "init")]
+    check_containment: bool,
 
     /// With --init: what is to seal the root key [default: the one that [unseal] names]
     #[arg(long, requires = "init")]
@@ -88,6 +94,12 @@ fn main() -> anyhow::Result<()> {
     let config: Config = config::load(SERVICE, &arguments.service)?;
     let clock = Clock::from_config(&config.clock()?);
     if config::only_checked(&arguments.service) {
+        return Ok(());
+    }
+    if arguments.check_containment {
+        for layer in missing(&config) {
+            writeln!(io::stdout(), "{}", layer.layer)?;
+        }
         return Ok(());
     }
     telemetry::init(SERVICE, &config.log, &arguments.service)?;

@@ -75,7 +75,7 @@ pub async fn up(
         databases: &databases,
         choices,
     };
-    configure(&configs)?;
+    configure(&configs, output)?;
 
     let operator = operator(layout)?;
     let clock = if choices.clock_file {
@@ -159,7 +159,7 @@ impl Starting<'_> {
 }
 
 /// Writes every configuration but the connector's, and lets the relay and the vault make their own keys.
-fn configure(configs: &Configs<'_>) -> anyhow::Result<()> {
+fn configure(configs: &Configs<'_>, output: Output) -> anyhow::Result<()> {
     configs.write_directories()?;
     configs.write_relays()?;
     configs.write_stores()?;
@@ -168,8 +168,36 @@ fn configure(configs: &Configs<'_>) -> anyhow::Result<()> {
     initialise(configs.layout, Service::Relay)?;
     let public = configs.layout.shared(Service::Relay).join("bundle.key.pub");
     let bundle_key = fs::read_to_string(public).context("the relay's public bundle key")?;
-    configs.write_vaults(bundle_key.trim())?;
-    initialise(configs.layout, Service::KeyVault)
+    configs.write_vaults(bundle_key.trim(), &[])?;
+    initialise(configs.layout, Service::KeyVault)?;
+    // A suite for development starts all the same, and says so.
+    let missing = uncontained(configs.layout)?;
+    if !missing.is_empty() {
+        let names = missing.join(" and ");
+        output.note(&format!(
+            "this machine has no {names}: the key vault starts without"
+        ));
+        configs.write_vaults(bundle_key.trim(), &missing)?;
+    }
+    Ok(())
+}
+
+/// The layers of its containment that the vault cannot have here.
+fn uncontained(layout: &Layout) -> anyhow::Result<Vec<String>> {
+    let asked = Command::new(process::binary(Service::KeyVault)?)
+        .arg("--config")
+        .arg(layout.config(&Service::KeyVault.into()))
+        .arg("--check-containment")
+        .output()
+        .context("key-vault --check-containment")?;
+    if !asked.status.success() {
+        bail!(
+            "key-vault --check-containment failed: {}",
+            String::from_utf8_lossy(&asked.stderr).trim()
+        );
+    }
+    let layers = String::from_utf8_lossy(&asked.stdout);
+    Ok(layers.lines().map(str::to_owned).collect())
 }
 
 fn operator(layout: &Layout) -> anyhow::Result<Operator> {

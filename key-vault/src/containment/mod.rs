@@ -34,6 +34,14 @@ impl fmt::Display for Layer {
     }
 }
 
+type Enforce = fn(&Config) -> Result<(), String>;
+
+/// In this order: the second takes away the calls that the first is made by.
+const LAYERS: [(Layer, Enforce); 2] = [
+    (Layer::Landlock, filesystem::restrict),
+    (Layer::Seccomp, syscalls::restrict),
+];
+
 /// What an operator says of the containment.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -52,8 +60,21 @@ pub struct ContainmentConfig {
     "the layer {layer} cannot be had here: {problem}; to start all the same, name it in [containment] without"
 )]
 pub struct Uncontained {
-    layer: Layer,
+    /// Which.
+    pub layer: Layer,
     problem: String,
+}
+
+/// Contains the process as far as the kernel lets it; answers the layers that it has not got.
+#[must_use]
+pub fn missing(config: &Config) -> Vec<Uncontained> {
+    LAYERS
+        .into_iter()
+        .filter_map(|(layer, enforce)| {
+            let problem = enforce(config).err()?;
+            Some(Uncontained { layer, problem })
+        })
+        .collect()
 }
 
 /// Contains the process, as its configuration says.
@@ -62,10 +83,7 @@ pub struct Uncontained {
 /// When a layer is missing that the configuration does not do without.
 pub fn contain(config: &Config) -> Result<(), Uncontained> {
     let without = &config.containment.without;
-    for (layer, enforce) in [
-        (Layer::Landlock, filesystem::restrict as fn(&Config) -> _),
-        (Layer::Seccomp, syscalls::restrict),
-    ] {
+    for (layer, enforce) in LAYERS {
         if without.contains(&layer) {
             tracing::warn!(
                 layer = %layer,

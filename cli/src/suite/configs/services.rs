@@ -7,8 +7,13 @@ use crate::suite::instance::Instance;
 use crate::suite::service::Service;
 
 impl Configs<'_> {
-    /// Every instance's of a service. The vaults' need the relay's public bundle key, hex: they verify bundles with it.
-    pub fn write_vaults(&self, relay_bundle_key: &str) -> anyhow::Result<()> {
+    /// Every instance's of a service. The vaults' need the relay's public bundle key, hex: they verify bundles with it; and the layers of
+    /// containment that this machine has not got.
+    pub fn write_vaults(
+        &self,
+        relay_bundle_key: &str,
+        uncontained: &[String],
+    ) -> anyhow::Result<()> {
         let shared = self.layout.shared(Service::KeyVault);
         for instance in self.instances_of(Service::KeyVault) {
             let mut config = self.base(&instance)?;
@@ -19,6 +24,10 @@ impl Configs<'_> {
             unseal.insert("key-file".to_owned(), Value::Table(key_file));
             config.insert("unseal".to_owned(), Value::Table(unseal));
             config.insert("keyring".to_owned(), path(&shared.join("keyring")));
+            let without = uncontained.iter().cloned().map(Value::String).collect();
+            let mut containment = Table::new();
+            containment.insert("without".to_owned(), Value::Array(without));
+            config.insert("containment".to_owned(), Value::Table(containment));
             let keys = vec![relay_bundle_key.into()];
             config.insert("relay_bundle_keys".to_owned(), Value::Array(keys));
             self.save(&instance, &config)?;
