@@ -11,7 +11,11 @@ use std::{
 
 use sealpost_proto::vault::v1 as proto;
 use sealpost_runtime::{Clock, server::Health};
-use tokio::{sync::Mutex, task::JoinHandle, time::sleep};
+use tokio::{
+    sync::Mutex,
+    task::JoinHandle,
+    time::{sleep, timeout},
+};
 use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
@@ -29,6 +33,8 @@ const PENALTY: Duration = Duration::from_secs(1);
 /// How often it is looked whether work under way has ended, and how long sealing waits for it: longer than any call may take.
 const LOOK: Duration = Duration::from_millis(10);
 const PATIENCE: Duration = Duration::from_secs(120);
+/// How long the end of the process waits for a change under way.
+const RETIRING: Duration = Duration::from_secs(5);
 /// How long shares wait for the others.
 const SHARES_WAIT: Duration = Duration::from_secs(1800);
 
@@ -65,8 +71,14 @@ struct Inner {
 struct State {
     stage: Stage,
     given: Given,
-    /// A sealing that counts once enough of its shares came back: until then nobody is known to have them.
-    pending: Option<SealedRoot>,
+    /// A change that is made once enough of its shares came back: until then nobody is known to have them.
+    pending: Option<Change>,
+}
+
+/// Another sealing in place of one that was unsealed for it.
+struct Change {
+    before: SealedRoot,
+    after: SealedRoot,
 }
 
 enum Stage {
@@ -171,7 +183,7 @@ impl Keeper {
             Err(error) => return Err(error),
         }
         let shares = init(&self.0.config, &self.0.clock, &new).await?;
-        tracing::info!(provider = new.provider(), "the vault is initialised");
+        tracing::info!(name = new.provider(), "the vault is initialised");
         Ok((self.status_of(&state)?, texts(&shares)))
     }
 
@@ -215,13 +227,18 @@ impl Keeper {
         let mut state = self.0.state.lock().await;
         let sealed = match (state.may_be_unsealed()?, &state.pending) {
             (true, _) => Vault::sealed(&self.0.config)?,
-            (false, Some(pending)) => pending.clone(),
+            (false, Some(change)) => change.after.clone(),
             (false, None) => return self.status_of(&state),
         };
         let Some((_, threshold)) = sealed.sharing() else {
             return Err(UnsealError::OtherProvider(sealed.provider()).into());
         };
-        state.given.take(share, &sealed)?;
+        if let Err(error) = state.given.take(share, &sealed) {
+            if matches!(error, UnsealError::Refused) {
+                sleep(PENALTY).await;
+            }
+            return Err(error.into());
+        }
         if state.given.shares.len() < usize::from(threshold) {
             return self.status_of(&state);
         }
@@ -234,10 +251,18 @@ impl Keeper {
             state.given = Given::default();
         }
         let root = opened?;
-        match state.pending.take() {
-            Some(pending) => self.replace(&pending)?,
-            None => self.serve(&mut state, root).await?,
+        let Some(change) = state.pending.take() else {
+            self.serve(&mut state, root).await?;
+            return self.status_of(&state);
+        };
+        let made = self.replace(&change).await;
+        if let Err(error) = &made
+            && !matches!(error, VaultError::Unseal(UnsealError::Changed))
+        {
+            // The disk may take it another time: the shares are out.
+            state.pending = Some(change);
         }
+        made?;
         self.status_of(&state)
     }
 
@@ -267,7 +292,11 @@ impl Keeper {
             running.end().await?;
             state.stage = Stage::Sealed;
         }
-        self.status_of(&state)
+        // It is sealed, whatever may be read of the file.
+        Ok(self.status_of(&state).unwrap_or_else(|_| SealStatus {
+            state: proto::SealState::Sealed.into(),
+            ..SealStatus::default()
+        }))
     }
 
     /// Seals the root key anew, with `new`. Shares count once enough of them were given ([`Self::unseal_by_share`]); until then
@@ -289,27 +318,36 @@ impl Keeper {
             return Err(InitError::NotDevelopment.into());
         }
         let root = running.vault.root().clone();
-        self.open(Vault::sealed(&config)?, proof).await?;
-        let provider = new.provider();
-        let (sealed, shares) =
-            blocking(move || unseal::seal(&root, &new, &config.unseal)).await??;
+        let before = Vault::sealed(&config)?;
+        self.open(before.clone(), proof).await?;
+        let sealing = root.clone();
+        let sealed = blocking(move || unseal::seal(&sealing, &new, &config.unseal)).await?;
+        if root.is_wiped() {
+            return Err(VaultError::Sealed);
+        }
+        let (after, shares) = sealed?;
         state.given = Given::default();
         state.pending = None;
+        let change = Change { before, after };
         if shares.is_empty() {
-            self.replace(&sealed)?;
+            self.replace(&change).await?;
         } else {
             tracing::warn!(
-                provider,
+                name = change.after.provider(),
                 "the root key will be sealed by others, once their shares were given"
             );
-            state.pending = Some(sealed);
+            state.pending = Some(change);
         }
         Ok((self.status_of(&state)?, texts(&shares)))
     }
 
     /// The process is about to stop: hands shards on, so that other vaults serve them before this one stops listening.
     pub async fn retire(&self) {
-        if let Stage::Unsealed(running) = &mut self.0.state.lock().await.stage {
+        // Whoever holds it, a token that hangs for example, must not hold up the end of the process.
+        let Ok(mut state) = timeout(RETIRING, self.0.state.lock()).await else {
+            return;
+        };
+        if let Stage::Unsealed(running) = &mut state.stage {
             running.retiring.cancel();
             while running.tasks.len() > 1 {
                 if let Some(shards) = running.tasks.pop() {
@@ -353,7 +391,7 @@ impl Keeper {
             Err(error) => error,
         };
         metrics::counter!("sealpost_vault_unseal_refused_total").increment(1);
-        tracing::warn!(provider, error = %error, "the root key was not unsealed");
+        tracing::warn!(name = provider, error = %error, "the root key was not unsealed");
         if matches!(error, UnsealError::Refused) {
             sleep(PENALTY).await;
         }
@@ -370,12 +408,14 @@ impl Keeper {
         Ok(())
     }
 
-    /// Puts a sealing in place of the one that stands.
-    fn replace(&self, sealed: &SealedRoot) -> Result<(), VaultError> {
-        let before = Vault::sealed(&self.0.config)?;
-        sealed.replace(&before, &self.0.config.root_key)?;
+    /// Makes a change, if what it began from still stands: whatever vault may have made another.
+    async fn replace(&self, change: &Change) -> Result<(), VaultError> {
+        let (before, after) = (change.before.clone(), change.after.clone());
+        let path = self.0.config.root_key.clone();
+        let provider = after.provider();
+        blocking(move || after.replace(&before, &path)).await??;
         tracing::warn!(
-            provider = sealed.provider(),
+            name = provider,
             "the root key is sealed by another provider"
         );
         Ok(())
@@ -395,14 +435,15 @@ impl Keeper {
             Stage::Sealed if sealed.is_none() => proto::SealState::Uninitialised,
             Stage::Sealed => proto::SealState::Sealed,
         };
-        let asked_for = state.pending.as_ref().or(sealed.as_ref());
+        let pending = state.pending.as_ref().map(|change| &change.after);
+        let asked_for = pending.or(sealed.as_ref());
         let (shares, threshold) = asked_for.and_then(SealedRoot::sharing).unwrap_or_default();
         Ok(SealStatus {
             state: stage.into(),
             provider: sealed.map_or("", |sealed| sealed.provider()).to_owned(),
             shares: shares.into(),
             threshold: threshold.into(),
-            given: u32::try_from(state.given.shares.len()).unwrap_or(u32::MAX),
+            given: state.given.count(),
             pending: state.pending.is_some(),
         })
     }
@@ -427,26 +468,33 @@ impl Given {
                 "the share belongs to another vault, or to another set of this one",
             ));
         }
-        if self.last.is_some_and(|last| last.elapsed() > SHARES_WAIT) {
+        if self.is_over() {
             self.shares.clear();
         }
         self.shares.retain(|other| sealed.takes(other));
-        match self
-            .shares
-            .iter()
-            .find(|other| other.place() == share.place())
-        {
+        let same_place = |other: &&Share| other.place() == share.place();
+        match self.shares.iter().find(same_place) {
             Some(same) if same.is(&share) => {}
-            // Which of the two is right nobody can tell: the attempt that fails forgets both.
+            // One of the two is forged, and nobody can tell which: it must not keep the right one out.
             Some(_) => {
-                return Err(UnsealError::Unfit(
-                    "another share was given with the same place in its set",
-                ));
+                self.shares.clear();
+                return Err(UnsealError::Refused);
             }
             None => self.shares.push(share),
         }
         self.last = Some(Instant::now());
         Ok(())
+    }
+
+    fn is_over(&self) -> bool {
+        self.last.is_some_and(|last| last.elapsed() > SHARES_WAIT)
+    }
+
+    fn count(&self) -> u32 {
+        if self.is_over() {
+            return 0;
+        }
+        u32::try_from(self.shares.len()).unwrap_or(u32::MAX)
     }
 }
 

@@ -8,15 +8,15 @@ use std::{
 
 use landlock::{
     ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, NetPort, PathBeneath, PathFd,
-    Ruleset, RulesetAttr, RulesetCreatedAttr, RulesetError, RulesetStatus,
+    Ruleset, RulesetAttr, RulesetCreatedAttr, RulesetError, RulesetStatus, Scope,
 };
 
 use crate::Config;
 
-/// Files since Linux 5.13; truncation since 6.2; ports since 6.7. Newer kernels enforce more of what is asked for, older ones less,
-/// but files must be had.
-const FILES: ABI = ABI::V1;
-const WANTED: ABI = ABI::V5;
+/// Files since Linux 5.13, truncation since 6.2, ports since 6.7: these must be had. Newer kernels keep device calls and signals in,
+/// too.
+const NEEDED: ABI = ABI::V4;
+const WANTED: ABI = ABI::V6;
 
 /// What the C library, the resolver and a token's library read.
 const SYSTEM: [&str; 12] = [
@@ -40,20 +40,32 @@ pub(super) fn restrict(config: &Config) -> Result<(), String> {
     let said = |error: RulesetError| error.to_string();
     let write = writable(config);
     for folder in &write {
+        let file = |error| format!("{}: {error}", folder.display());
         // What is made later must have a folder to be made in.
         if !folder.exists() {
-            fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+            fs::create_dir_all(folder).map_err(file)?;
+        }
+        if fs::canonicalize(folder).map_err(file)? == Path::new("/") {
+            let problem =
+                "root key, keyring, database and key file need folders of their own, not /";
+            return Err(problem.to_owned());
         }
     }
     let ruleset = Ruleset::default()
         .set_compatibility(CompatLevel::HardRequirement)
-        .handle_access(AccessFs::from_all(FILES))
+        .handle_access(AccessFs::from_all(NEEDED))
+        .map_err(said)?
+        .handle_access(AccessNet::from_all(NEEDED))
         .map_err(said)?
         .set_compatibility(CompatLevel::BestEffort)
         .handle_access(AccessFs::from_all(WANTED))
-        .map_err(said)?
-        .handle_access(AccessNet::BindTcp | AccessNet::ConnectTcp)
         .map_err(said)?;
+    // A test lets other processes die with this one.
+    let ruleset = if sealpost_failpoints::ARMED {
+        ruleset
+    } else {
+        ruleset.scope(Scope::from_all(WANTED)).map_err(said)?
+    };
     let mut rules = ruleset.create().map_err(said)?;
     let all = AccessFs::from_all(WANTED) & !AccessFs::Execute;
     let reading = AccessFs::from_read(WANTED) & !AccessFs::Execute;
@@ -82,19 +94,19 @@ pub(super) fn restrict(config: &Config) -> Result<(), String> {
             .add_rule(NetPort::new(port, AccessNet::BindTcp))
             .map_err(said)?;
     }
-    if let Some(port) = config.database.url.port() {
-        for port in [port, DNS] {
-            rules = rules
-                .add_rule(NetPort::new(port, AccessNet::ConnectTcp))
-                .map_err(said)?;
-        }
+    let database = config.database.url.port().map(|port| [port, DNS]);
+    let called = database.iter().flatten().chain(&config.containment.connect);
+    for port in called {
+        rules = rules
+            .add_rule(NetPort::new(*port, AccessNet::ConnectTcp))
+            .map_err(said)?;
     }
     match rules.restrict_self().map_err(said)?.ruleset {
         RulesetStatus::FullyEnforced => Ok(()),
         RulesetStatus::PartiallyEnforced => {
             tracing::warn!(
                 reason = "LANDLOCK_PARTIAL",
-                "this kernel's landlock knows files, but not all else that is asked of it"
+                "this kernel's landlock knows files and ports, but neither device calls nor signals"
             );
             Ok(())
         }
@@ -105,14 +117,15 @@ pub(super) fn restrict(config: &Config) -> Result<(), String> {
 /// Folders in which the vault makes and replaces files.
 fn writable(config: &Config) -> BTreeSet<PathBuf> {
     let mut paths: BTreeSet<_> = config.containment.write.iter().cloned().collect();
+    // The key file's folder when the file is yet to be made: beside it may lie what is nobody's to write.
     let key_file = config.unseal.key_file.as_ref().map(|key| &*key.file);
     let files = [
         Some(&*config.root_key),
-        Some(&*config.keyring),
         config.database.url.file(),
-        key_file,
+        key_file.filter(|file| !file.exists()),
     ];
     paths.extend(files.into_iter().flatten().map(folder_of));
+    paths.insert(config.keyring.clone());
     paths.extend(sealpost_failpoints::folder());
     paths
 }
@@ -123,20 +136,26 @@ fn readable(config: &Config) -> BTreeSet<PathBuf> {
     paths.extend(SYSTEM.map(PathBuf::from));
     let tls = &config.server.tls;
     let pin_file = config.unseal.pkcs11.as_ref().map(|token| &*token.pin_file);
+    let key_file = config.unseal.key_file.as_ref().map(|key| &*key.file);
+    let database = config.database.url.read_files();
+    let named = ["PGPASSFILE", "SOFTHSM2_CONF"].map(env::var_os);
+    // Mostly a link to where it is written anew.
+    let resolver = fs::canonicalize("/etc/resolv.conf").ok();
     let files = [
         Some(&*tls.certificate),
         Some(&*tls.private_key),
         Some(&*tls.ca),
         tls.crl.as_deref(),
         pin_file,
+        key_file,
+        config.unseal.pkcs11.as_ref().map(|token| &*token.module),
         config.clock_file.as_deref(),
+        resolver.as_deref(),
     ];
-    paths.extend(files.into_iter().flatten().map(folder_of));
-    let module = config.unseal.pkcs11.as_ref().map(|token| &*token.module);
-    paths.extend(module.map(folder_of));
-    paths.extend(config.database.url.read_files());
-    let named = ["PGPASSFILE", "SOFTHSM2_CONF"];
-    paths.extend(named.into_iter().filter_map(env::var_os).map(PathBuf::from));
+    let files = files.into_iter().flatten();
+    let files = files.chain(database.iter().map(PathBuf::as_path));
+    let files = files.chain(named.iter().flatten().map(Path::new));
+    paths.extend(files.map(folder_of));
     paths
 }
 

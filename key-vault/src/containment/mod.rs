@@ -52,6 +52,8 @@ pub struct ContainmentConfig {
     pub read: Vec<PathBuf>,
     /// Further folders and files that may be read and written: a token in software keeps its keys in one.
     pub write: Vec<PathBuf>,
+    /// Further TCP ports that may be connected to: a token in the network listens on one.
+    pub connect: Vec<u16>,
 }
 
 /// Why the process is not contained.
@@ -86,7 +88,7 @@ pub fn contain(config: &Config) -> Result<(), Uncontained> {
     for (layer, enforce) in LAYERS {
         if without.contains(&layer) {
             tracing::warn!(
-                layer = %layer,
+                name = %layer,
                 reason = "UNCONTAINED",
                 "started without a layer of containment"
             );

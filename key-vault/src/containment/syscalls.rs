@@ -39,11 +39,10 @@ const ALWAYS: &[c_long] = &[
     libc::SYS_ppoll, libc::SYS_pselect6, libc::SYS_eventfd2,
     // Signals to itself.
     libc::SYS_rt_sigaction, libc::SYS_rt_sigprocmask, libc::SYS_rt_sigreturn, libc::SYS_rt_sigtimedwait, libc::SYS_sigaltstack,
-    libc::SYS_tgkill,
     // Connections.
     libc::SYS_socketpair, libc::SYS_bind, libc::SYS_listen, libc::SYS_accept4, libc::SYS_connect, libc::SYS_getsockname,
-    libc::SYS_getpeername, libc::SYS_getsockopt, libc::SYS_setsockopt, libc::SYS_sendto, libc::SYS_recvfrom, libc::SYS_sendmsg,
-    libc::SYS_recvmsg, libc::SYS_sendmmsg, libc::SYS_recvmmsg, libc::SYS_shutdown,
+    libc::SYS_getpeername, libc::SYS_getsockopt, libc::SYS_setsockopt, libc::SYS_recvfrom, libc::SYS_recvmsg,
+    libc::SYS_recvmmsg, libc::SYS_shutdown,
     // What it is and may use.
     libc::SYS_getpid, libc::SYS_getppid, libc::SYS_getuid, libc::SYS_geteuid, libc::SYS_getgid, libc::SYS_getegid,
     libc::SYS_getrandom, libc::SYS_uname, libc::SYS_sysinfo, libc::SYS_getrusage,
@@ -60,8 +59,8 @@ const OLDER: &[c_long] = &[
 #[cfg(not(target_arch = "x86_64"))]
 const OLDER: &[c_long] = &[];
 
-/// Sockets of other kinds reach further than TCP and the resolver need.
-const FAMILIES: [i32; 3] = [libc::AF_INET, libc::AF_INET6, libc::AF_UNIX];
+/// Which kind of socket, beside the flags that it may have.
+const KIND: i32 = 0xf;
 
 /// What is asked of open files: whether they are a terminal, how much there is to read, not to wait.
 const REQUESTS: [c_ulong; 4] = [
@@ -83,7 +82,14 @@ pub(super) fn restrict(config: &Config) -> Result<(), String> {
     let architecture = TargetArch::try_from(std::env::consts::ARCH)
         .map_err(|error| format!("{}: {error}", std::env::consts::ARCH))?;
     let loads_code = config.unseal.pkcs11.is_some();
-    let program = rules(loads_code)
+    let database = &config.database.url;
+    let reach = Reach {
+        // A server's name is asked for.
+        datagrams: database.port().is_some(),
+        // A server that is neither a file nor on a port; a token's library may speak to a service of its own.
+        unix: (database.file().is_none() && database.port().is_none()) || loads_code,
+    };
+    let program = rules(loads_code, reach)
         .and_then(|rules| {
             SeccompFilter::new(
                 rules,
@@ -97,7 +103,14 @@ pub(super) fn restrict(config: &Config) -> Result<(), String> {
     apply_filter(&program).map_err(|error| error.to_string())
 }
 
-fn rules(loads_code: bool) -> Result<Rules, seccompiler::BackendError> {
+/// What it may reach beside its TCP ports.
+#[derive(Clone, Copy)]
+struct Reach {
+    datagrams: bool,
+    unix: bool,
+}
+
+fn rules(loads_code: bool, reach: Reach) -> Result<Rules, seccompiler::BackendError> {
     let mut rules: Rules = ALWAYS
         .iter()
         .chain(OLDER)
@@ -109,7 +122,23 @@ fn rules(loads_code: bool) -> Result<Rules, seccompiler::BackendError> {
             .map(|value| only(argument, Width::Dword, Op::Eq, *value))
             .collect()
     };
-    rules.insert(libc::SYS_socket, one_of(0, &FAMILIES.map(unsigned))?);
+    rules.insert(libc::SYS_socket, sockets(reach)?);
+    // Landlock does not see a connection that is made by sending.
+    for (call, argument) in [
+        (libc::SYS_sendto, 3),
+        (libc::SYS_sendmsg, 2),
+        (libc::SYS_sendmmsg, 3),
+    ] {
+        let fast = unsigned(libc::MSG_FASTOPEN);
+        let plain = only(argument, Width::Dword, Op::MaskedEq(fast), 0)?;
+        rules.insert(call, vec![plain]);
+    }
+    // As `abort` does.
+    let myself = u64::from(std::process::id());
+    rules.insert(
+        libc::SYS_tgkill,
+        vec![only(0, Width::Dword, Op::Eq, myself)?],
+    );
     rules.insert(libc::SYS_ioctl, one_of(1, &REQUESTS)?);
     rules.insert(libc::SYS_prctl, one_of(0, &CONTROLS.map(unsigned))?);
     if sealpost_failpoints::ARMED {
@@ -137,6 +166,36 @@ fn rules(loads_code: bool) -> Result<Rules, seccompiler::BackendError> {
         rules.insert(call, allowed);
     }
     Ok(rules)
+}
+
+/// TCP, by its own protocol: Landlock does not see others that carry it (MPTCP). Datagrams and Unix sockets where they are needed.
+fn sockets(reach: Reach) -> Result<Vec<SeccompRule>, seccompiler::BackendError> {
+    let mut kinds = vec![(libc::SOCK_STREAM, libc::IPPROTO_TCP)];
+    if reach.datagrams {
+        kinds.push((libc::SOCK_DGRAM, libc::IPPROTO_UDP));
+    }
+    let mut allowed = Vec::new();
+    for family in [libc::AF_INET, libc::AF_INET6] {
+        for (kind, protocol) in &kinds {
+            for protocol in [0, *protocol] {
+                allowed.push(SeccompRule::new(vec![
+                    Condition::new(0, Width::Dword, Op::Eq, unsigned(family))?,
+                    Condition::new(
+                        1,
+                        Width::Dword,
+                        Op::MaskedEq(unsigned(KIND)),
+                        unsigned(*kind),
+                    )?,
+                    Condition::new(2, Width::Dword, Op::Eq, unsigned(protocol))?,
+                ])?);
+            }
+        }
+    }
+    if reach.unix {
+        let unix = unsigned(libc::AF_UNIX);
+        allowed.push(only(0, Width::Dword, Op::Eq, unix)?);
+    }
+    Ok(allowed)
 }
 
 fn only(

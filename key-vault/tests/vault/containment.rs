@@ -2,12 +2,14 @@
 
 use std::{
     fs, io,
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpStream, UdpSocket},
+    os::unix::net::UnixDatagram,
     path::PathBuf,
     process::Command,
     thread,
 };
 
+use rustix::process::{Pid, test_kill_process};
 use sealpost_database::testing::TestDatabase;
 use sealpost_envelope::{OsEntropy, SigningKey};
 use sealpost_key_vault::containment::{Layer, contain};
@@ -87,6 +89,25 @@ async fn a_contained_vault_reaches_its_own_files_and_ports_and_no_others() {
     // Port 0, as configured.
     TcpListener::bind("127.0.0.1:0").unwrap();
     assert!(Command::new("/bin/true").status().is_err());
+    // Neither by a name's question nor by another service of the machine.
+    assert!(UdpSocket::bind("127.0.0.1:0").is_err());
+    assert!(UnixDatagram::unbound().is_err());
+    let parent = Pid::from_raw(i32::try_from(std::os::unix::process::parent_id()).unwrap());
+    assert!(test_kill_process(parent.unwrap()).is_err());
+}
+
+#[tokio::test]
+async fn folders_of_everybody_are_no_folders_of_the_vaults() {
+    let name = "containment::folders_of_everybody_are_no_folders_of_the_vaults";
+    if inside(name, "-").is_none() {
+        return;
+    }
+    let place = TestDatabase::sqlite();
+    let relay = SigningKey::generate(&mut OsEntropy).unwrap();
+    let mut config = config(&place, &relay);
+    config.root_key = PathBuf::from("/root.json");
+    let refused = contain(&config).unwrap_err();
+    assert!(refused.to_string().contains("folders of their own"));
 }
 
 #[tokio::test]

@@ -29,9 +29,13 @@ pub(super) fn load(path: &Path) -> Result<AeadKey, UnsealError> {
 pub(super) fn load_or_create(path: &Path) -> Result<AeadKey, UnsealError> {
     let there = fs::exists(path).map_err(|error| UnsealError::File(path.to_owned(), error))?;
     if !there {
+        let file = |error| UnsealError::File(path.to_owned(), error);
         let secret = Secret::<32>::generate(&mut OsEntropy)?;
-        files::create(path, secret.expose())
-            .map_err(|error| UnsealError::File(path.to_owned(), error))?;
+        let folder = files::folder_of(path);
+        if !folder.exists() {
+            files::create_folder(folder).map_err(file)?;
+        }
+        files::create(path, secret.expose()).map_err(file)?;
     }
     load(path)
 }

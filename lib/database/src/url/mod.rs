@@ -94,7 +94,7 @@ impl DatabaseUrl {
         }
     }
 
-    /// The TCP port of the database's server, when it is no file.
+    /// The TCP port of the database's server; none, when it is a file or on a Unix socket.
     #[must_use]
     pub fn port(&self) -> Option<u16> {
         match &self.0 {
@@ -103,7 +103,7 @@ impl DatabaseUrl {
         }
     }
 
-    /// What a connection reads beside: certificates and keys, or the folder of a Unix socket.
+    /// Certificates and keys that a connection reads.
     #[must_use]
     pub fn read_files(&self) -> Vec<PathBuf> {
         match &self.0 {

@@ -98,19 +98,19 @@ impl PostgresUrl {
         Some(url.into())
     }
 
+    /// None: it is on a Unix socket.
     pub(super) fn port(&self) -> Option<u16> {
-        self.0
-            .parse::<AnyConnectOptions>()
-            .ok()?
-            .database_url
-            .port()
+        let url = self.0.parse::<AnyConnectOptions>().ok()?.database_url;
+        let socket = url.query_pairs().any(|(name, _)| name == "host")
+            || url.host_str().is_none_or(|host| host.contains('%'));
+        url.port().filter(|_| !socket)
     }
 
     pub(super) fn read_files(&self) -> Vec<PathBuf> {
         let Ok(options) = self.0.parse::<AnyConnectOptions>() else {
             return Vec::new();
         };
-        let named = |name: &str| matches!(name, "sslrootcert" | "sslcert" | "sslkey" | "host");
+        let named = |name: &str| matches!(name, "sslrootcert" | "sslcert" | "sslkey");
         options
             .database_url
             .query_pairs()
