@@ -5,6 +5,12 @@
 use std::hint::black_box;
 
 use sealpost_key_vault::measured::{Records, acquainted};
+use sealpost_runtime::Allocator;
+use zeroizing_alloc::ZeroAlloc;
+
+/// As the vault's.
+#[global_allocator]
+static ALLOCATOR: ZeroAlloc<Allocator> = ZeroAlloc(Allocator);
 
 const CONTENT: usize = 1024;
 const STEPS: [&str; 7] = [

@@ -9,6 +9,12 @@ use std::{
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use sealpost_key_vault::measured::{Device, Records, VaultEnd, acquainted};
+use sealpost_runtime::Allocator;
+use zeroizing_alloc::ZeroAlloc;
+
+/// As the vault's.
+#[global_allocator]
+static ALLOCATOR: ZeroAlloc<Allocator> = ZeroAlloc(Allocator);
 
 const CONTENT: usize = 1024;
 
