@@ -2,7 +2,9 @@
 
 use std::{
     collections::BTreeSet,
-    env, fs,
+    env,
+    fs::{self, DirBuilder},
+    os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
 };
 
@@ -43,7 +45,11 @@ pub(super) fn restrict(config: &Config) -> Result<(), String> {
         let file = |error| format!("{}: {error}", folder.display());
         // What is made later must have a folder to be made in.
         if !folder.exists() {
-            fs::create_dir_all(folder).map_err(file)?;
+            DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(folder)
+                .map_err(file)?;
         }
         if fs::canonicalize(folder).map_err(file)? == Path::new("/") {
             let problem =

@@ -12,6 +12,7 @@ use sealpost_database::testing::TestDatabase;
 use sealpost_envelope::{OsEntropy, SigningKey};
 use sealpost_key_vault::{
     Config, Keeper, Proof, SealStatus, VaultError,
+    containment::contain,
     custody::{
         init::InitError,
         unseal::{KeyFileConfig, NewSeal, Pkcs11Config, Share, UnsealConfig, UnsealError},
@@ -411,8 +412,12 @@ async fn a_key_in_a_pkcs11_token_unseals_by_itself_and_never_leaves_it() {
         return;
     };
     let mut unmade = Unmade::new().await;
-    let token = SoftHsm::beside(Path::new(&settings));
+    let settings = Path::new(&settings);
+    let token = SoftHsm::beside(settings);
     unmade.config.unseal.pkcs11 = Some(token.config());
+    // As the vault does, before it loads anybody's library.
+    unmade.config.containment.write = settings.parent().map(Path::to_owned).into_iter().collect();
+    contain(&unmade.config).unwrap();
     let keeper = unmade.keeper();
     keeper.initialise(NewSeal::Pkcs11).await.unwrap();
     let status = keeper.unseal().await.unwrap();
