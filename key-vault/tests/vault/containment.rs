@@ -2,14 +2,18 @@
 
 use std::{
     fs, io,
-    net::{TcpListener, TcpStream, UdpSocket},
+    net::{SocketAddrV4, TcpListener, TcpStream, UdpSocket},
     os::unix::net::UnixDatagram,
     path::PathBuf,
     process::Command,
     thread,
 };
 
-use rustix::process::{Pid, test_kill_process};
+use rustix::{
+    io::Errno,
+    net::{AddressFamily, SendFlags, SocketType, ipproto, sendto, socket},
+    process::{Pid, test_kill_process},
+};
 use sealpost_database::testing::TestDatabase;
 use sealpost_envelope::{OsEntropy, SigningKey};
 use sealpost_key_vault::containment::{Layer, contain};
@@ -77,15 +81,21 @@ async fn a_contained_vault_reaches_its_own_files_and_ports_and_no_others() {
             && denied(fs::write(file.with_file_name("other"), ""))
     };
     assert!(untouched());
-    assert!(
-        thread::spawn(
-            move || denied(fs::read("/root/.profile")) || !PathBuf::from("/root/.profile").exists()
-        )
-        .join()
-        .unwrap()
-    );
+    // Threads that begin later are no freer.
+    assert!(thread::scope(|scope| scope.spawn(untouched).join()).unwrap());
     assert!(denied(TcpStream::connect(address)));
     assert!(denied(TcpListener::bind(other_port)));
+    // What Landlock does not see of TCP: another protocol that carries it, and a connection that is made by sending.
+    let carried = socket(
+        AddressFamily::INET,
+        SocketType::STREAM,
+        Some(ipproto::MPTCP),
+    );
+    assert_eq!(carried.map(drop), Err(Errno::NOSYS));
+    let plain = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+    let fast = SendFlags::from_bits_retain(libc::MSG_FASTOPEN.cast_unsigned());
+    let to: SocketAddrV4 = address.parse().unwrap();
+    assert_eq!(sendto(&plain, b"out", fast, &to), Err(Errno::NOSYS));
     // Port 0, as configured.
     TcpListener::bind("127.0.0.1:0").unwrap();
     assert!(Command::new("/bin/true").status().is_err());
@@ -105,7 +115,7 @@ async fn folders_of_everybody_are_no_folders_of_the_vaults() {
     let place = TestDatabase::sqlite();
     let relay = SigningKey::generate(&mut OsEntropy).unwrap();
     let mut config = config(&place, &relay);
-    config.root_key = PathBuf::from("/root.json");
+    config.root_key = PathBuf::from("/vault.json");
     let refused = contain(&config).unwrap_err();
     assert!(refused.to_string().contains("folders of their own"));
 }
