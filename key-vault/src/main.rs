@@ -146,7 +146,8 @@ async fn serve(mut config: Config, clock: Clock) -> anyhow::Result<()> {
     let listener = Listener::bind(config.server.listen).await?;
     let services = services
         .add(grpc::server(keeper.clone()))
-        .add_regardless(grpc::seal::server(keeper.clone()));
+        .add(grpc::seal::server(keeper.clone()))
+        .regardless::<grpc::seal::Server>();
     let served = Server::mutual(listener, services, &config.server, tls, &ACCESS)
         .serve(shutdown.clone())
         .await;

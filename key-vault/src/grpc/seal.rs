@@ -19,9 +19,12 @@ use crate::{
 /// Requests are small.
 const MAX_REQUEST: usize = 64 * 1024;
 
+/// The generated server.
+pub type Server = SealServiceServer<Face>;
+
 /// The seal as a gRPC service.
 #[must_use]
-pub fn server(keeper: Keeper) -> SealServiceServer<Face> {
+pub fn server(keeper: Keeper) -> Server {
     SealServiceServer::new(Face { keeper }).max_decoding_message_size(MAX_REQUEST)
 }
 

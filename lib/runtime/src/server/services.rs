@@ -76,20 +76,13 @@ impl Services {
         self
     }
 
-    /// Adds one generated server that works whether or not the process is ready ([`Health::set_ready`]).
+    /// Says of an added service that it works whether or not the process is ready ([`Health::set_ready`]).
     #[must_use]
-    pub fn add_regardless<S>(mut self, service: S) -> Self
-    where
-        S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>
-            + NamedService
-            + Clone
-            + Send
-            + Sync
-            + 'static,
-        S::Future: Send + 'static,
-    {
-        self.health.state().regardless.push(S::NAME);
-        self.routes = self.routes.add_service(service);
+    pub fn regardless<S: NamedService>(self) -> Self {
+        let mut state = self.health.state();
+        state.names.retain(|name| *name != S::NAME);
+        state.regardless.push(S::NAME);
+        drop(state);
         self
     }
 
