@@ -4,16 +4,18 @@
 //! costs a second, and it takes the shares that were given so far with it. Invariant: once sealing was answered, no call of this
 //! process holds a key of the vault's. Every change here must be carried to its end: run it in a task of its own.
 
+mod given;
+mod running;
+
 use std::{
     sync::{Arc, PoisonError, RwLock},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use sealpost_proto::vault::v1 as proto;
 use sealpost_runtime::{Clock, server::Health};
 use tokio::{
     sync::Mutex,
-    task::JoinHandle,
     time::{sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
@@ -28,15 +30,12 @@ use crate::{
     },
 };
 
+use self::{given::Given, running::Running};
+
 /// What a wrong secret costs.
 const PENALTY: Duration = Duration::from_secs(1);
-/// How often it is looked whether work under way has ended, and how long sealing waits for it: longer than any call may take.
-const LOOK: Duration = Duration::from_millis(10);
-const PATIENCE: Duration = Duration::from_secs(120);
 /// How long the end of the process waits for a change under way.
 const RETIRING: Duration = Duration::from_secs(5);
-/// How long shares wait for the others.
-const SHARES_WAIT: Duration = Duration::from_secs(1800);
 
 /// Where the vault stands.
 pub type SealStatus = proto::SealStatus;
@@ -86,21 +85,6 @@ enum Stage {
     Unsealed(Running),
     /// No longer unsealed, while calls under way hold keys yet.
     Sealing(Running),
-}
-
-/// What runs beside an unsealed vault.
-struct Running {
-    vault: Vault,
-    retiring: CancellationToken,
-    ending: CancellationToken,
-    tasks: Vec<JoinHandle<()>>,
-}
-
-/// Shares that were given since the last attempt.
-#[derive(Default)]
-struct Given {
-    shares: Vec<Share>,
-    last: Option<Instant>,
 }
 
 impl Keeper {
@@ -348,12 +332,7 @@ impl Keeper {
             return;
         };
         if let Stage::Unsealed(running) = &mut state.stage {
-            running.retiring.cancel();
-            while running.tasks.len() > 1 {
-                if let Some(shards) = running.tasks.pop() {
-                    let _ = shards.await;
-                }
-            }
+            running.retire().await;
         }
     }
 
@@ -458,89 +437,6 @@ impl State {
             // Its work under way must end first.
             Stage::Sealing(_) => Err(VaultError::Contention),
         }
-    }
-}
-
-impl Given {
-    fn take(&mut self, share: Share, sealed: &SealedRoot) -> Result<(), UnsealError> {
-        if !sealed.takes(&share) {
-            return Err(UnsealError::Unfit(
-                "the share belongs to another vault, or to another set of this one",
-            ));
-        }
-        if self.is_over() {
-            self.shares.clear();
-        }
-        self.shares.retain(|other| sealed.takes(other));
-        let same_place = |other: &&Share| other.place() == share.place();
-        match self.shares.iter().find(same_place) {
-            Some(same) if same.is(&share) => {}
-            // One of the two is forged, and nobody can tell which: it must not keep the right one out.
-            Some(_) => {
-                self.shares.clear();
-                return Err(UnsealError::Refused);
-            }
-            None => self.shares.push(share),
-        }
-        self.last = Some(Instant::now());
-        Ok(())
-    }
-
-    fn is_over(&self) -> bool {
-        self.last.is_some_and(|last| last.elapsed() > SHARES_WAIT)
-    }
-
-    fn count(&self) -> u32 {
-        if self.is_over() {
-            return 0;
-        }
-        u32::try_from(self.shares.len()).unwrap_or(u32::MAX)
-    }
-}
-
-impl Running {
-    fn of(vault: Vault, failed: CancellationToken) -> Self {
-        let (retiring, ending) = (CancellationToken::new(), CancellationToken::new());
-        let house = tokio::spawn(vault.clone().keep_house(ending.clone()));
-        let shards = tokio::spawn({
-            let (vault, retiring) = (vault.clone(), retiring.clone());
-            async move {
-                // A vault that does not look after its shards must not look as if it served.
-                let failed = failed.drop_guard();
-                vault.keep_shards(retiring.clone()).await;
-                if retiring.is_cancelled() {
-                    failed.disarm();
-                }
-            }
-        });
-        Self {
-            vault,
-            retiring,
-            ending,
-            tasks: vec![house, shards],
-        }
-    }
-
-    /// Ends it; may be asked again.
-    async fn end(&mut self) -> Result<(), VaultError> {
-        self.retiring.cancel();
-        self.ending.cancel();
-        while let Some(task) = self.tasks.pop() {
-            let _ = task.await;
-        }
-        let closed = self.vault.close().await;
-        // Calls under way hold the vault until they end, and with it keys of their own.
-        for _ in 0..PATIENCE.as_millis() / LOOK.as_millis() {
-            if self.vault.is_alone() {
-                if let Err(error) = closed {
-                    tracing::warn!(error = %error, "the database was not closed in order");
-                }
-                return Ok(());
-            }
-            sleep(LOOK).await;
-        }
-        tracing::error!("work under way did not end, and holds keys yet");
-        Err(VaultError::Stopped)
     }
 }
 
